@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from typing import Any
 
@@ -12,9 +11,8 @@ import pytest
 from saewidgets.config import JumpReLUConfig, StandardConfig, TopKConfig, TrainingConfig
 from saewidgets.events import JobStatus
 from saewidgets.records import ErrorInfo, TrainingRecord
-from saewidgets.workspace import Run
 from saewidgets.workspace.training.advice import Advice, advise, report
-from saewidgets.workspace.training.run_tables import differs, measured, pareto_front, settings
+from saewidgets.workspace.training.run_tables import pareto_front
 from tests.widgets.seeded_runs import make_record
 
 GOOD = {"loss": 0.2, "fvu": 0.1, "l0": 32.0, "dead": 0.02}
@@ -239,27 +237,6 @@ def test_warnings_come_first() -> None:
     found = advise(record(latest={"dead": 0.2, "val_l0": 90.0}, status=COMPLETED), FALLING)
     told = [(advice.kind, advice.severity) for advice in found]
     assert told == [("l0", "warning"), ("dead", "info"), ("longer", "info")]
-
-
-def test_a_real_run_gives_advice(run: Run) -> None:
-    assert all(isinstance(advice, Advice) for advice in run.advice())
-
-
-def test_settings_side_by_side() -> None:
-    first = make_record("a", TrainingConfig(sae=TopKConfig(k=16), tokens=5_000_000))
-    second = make_record("b", TrainingConfig(sae=JumpReLUConfig(), tokens=5_000_000))
-    found = settings([first, second])
-    assert found["sae.k"] == [16, None]
-    assert found["sae.bandwidth"] == [None, 0.05]
-    assert found["tokens"] == [5_000_000, 5_000_000]
-    assert differs(found["sae.k"])
-    assert not differs(found["tokens"])
-    assert list(found).index("model") < list(found).index("sae.k") < list(found).index("tokens")
-
-
-def test_held_out_values_come_first() -> None:
-    record = make_record("a", TrainingConfig(), latest={"fvu": 0.2, "val_fvu": 0.3, "l0": 32.0, "val_l0": math.nan})
-    assert (measured(record, "fvu"), measured(record, "l0"), measured(record, "dead")) == (0.3, 32.0, None)
 
 
 @pytest.mark.parametrize("higher", [False, True])

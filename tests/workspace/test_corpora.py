@@ -12,7 +12,7 @@ from saewidgets.config import TextCorpus, TrainingConfig
 from saewidgets.errors import ConfigError, FormatError, NotFoundError, StorageError
 from saewidgets.events import JobStatus
 from saewidgets.jobs import JobSettings
-from saewidgets.workspace import Run, Workspace
+from saewidgets.workspace import Workspace
 from saewidgets.workspace.corpora import FILE, LARGE, from_row, to_row
 from tests.conftest import TINY_TEXT
 from tests.workspace.conftest import PATIENCE, completed, same_weights, small_config
@@ -40,11 +40,6 @@ def test_a_long_text_is_not_in_the_row(ws: Workspace, long: TrainingConfig) -> N
     folder = run.folder
     ws.trainings.delete(run.id)
     assert not (folder / FILE).exists()
-
-
-def test_a_short_text_is(run: Run) -> None:
-    assert TrainingConfig.from_data(run.record.config) == run.config
-    assert not (run.folder / FILE).exists()
 
 
 def test_resumed_and_retried_elsewhere(ws: Workspace, long: TrainingConfig) -> None:

@@ -17,7 +17,7 @@ from tests.hub.datasets_made import lines, wikipedia
 from tests.hub.loopback import ask_loopback
 from tests.hub.server import Hub
 from tests.training.fakes import Scripted, sae_tensors, same
-from tests.workspace.conftest import PATIENCE, completed, same_weights, small_config
+from tests.workspace.conftest import completed, same_weights, small_config
 
 
 @pytest.fixture
@@ -69,12 +69,3 @@ def test_a_run_is_resumed_with_the_text_it_was_started_with(config: TrainingConf
     run_training(config, tmp_path / "run", resume=True)
     assert hub.requests() == [], "all that it needs was packed"
     same(sae_tensors(tmp_path / "run"), sae_tensors(tmp_path / "whole"))
-
-
-def test_the_run_reports_an_unknown_dataset_configuration(ws: Workspace, config: TrainingConfig, hub: Hub) -> None:
-    run = ws.trainings.create(config.replace(**{"corpus.name": "20231101.xx"}))
-    assert run.wait(PATIENCE) is JobStatus.FAILED
-    assert run.error is not None
-    assert "has no configuration '20231101.xx'" in str(run.error)
-    assert "20231101.de" in str(run.error)
-    assert list((ws.folder / "tokens").glob("*/tokens.bin")) == []

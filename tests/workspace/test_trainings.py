@@ -18,7 +18,7 @@ from saewidgets.workspace import Run, Workspace
 from saewidgets.workspace.training.checkpoints import no_checkpoint, no_sae
 from saewidgets.workspace.training.run_tables import OF_EVERY_RUN
 from tests.widgets.seeded_runs import make_record
-from tests.workspace.conftest import ENDLESS, PATIENCE, same_weights, small_config, wait_for_step
+from tests.workspace.conftest import ENDLESS, PATIENCE, small_config, wait_for_step
 
 Usage = namedtuple("Usage", "total used free")
 
@@ -152,15 +152,6 @@ def test_delete_removes_rows_and_files_but_not_the_imported_sae(ws: Workspace, r
     ws.saes.delete(sae.id)
     assert not ws.saes.list()
     assert not Path(sae.path).exists()
-
-
-def test_retry_is_a_new_run_of_the_same_configuration(run: Run) -> None:
-    again = run.retry()
-    assert again.record.retry_of == run.id
-    assert again.config == run.config
-    assert again.record.name == f"{run.record.name}-2"
-    assert again.wait(PATIENCE) is JobStatus.COMPLETED
-    assert same_weights(run, again)
 
 
 def test_a_retry_can_have_other_settings_and_each_has_a_name_of_its_own(

@@ -16,8 +16,6 @@ from saewidgets.errors import ConfigError, StateError
 from saewidgets.events import JobStatus
 from saewidgets.jobs import JobSettings
 from saewidgets.workspace import Workspace
-from saewidgets.workspace.training.settle import concrete
-from saewidgets.workspace.user_models import canonical, take
 from tests.workspace.conftest import PATIENCE, completed, same_weights, small_config
 
 Load = Callable[[], dict[str, Any]]
@@ -142,15 +140,3 @@ def test_rejects_other_objects(ws: Workspace, mine: TrainingConfig, model: Any, 
     with pytest.raises(ConfigError, match=words):
         ws.trainings.create(mine, model=model, tokenizer=tokenizer)
     assert not ws.trainings.list()
-
-
-def test_cuda_is_the_first_device(
-    ws: Workspace, mine: TrainingConfig, load: Load, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert [canonical(name) for name in ("cuda", "cuda:1", "cpu")] == ["cuda:0", "cuda:1", "cpu"]
-    given = load()
-    with pytest.raises(ConfigError, match="is on cpu, but the device is cuda"):
-        ws.trainings.create(mine.replace(device="cuda"), **given)
-    monkeypatch.setattr("saewidgets.lm.loading.input_device", lambda model: torch.device("cuda:0"))
-    found = concrete(ws, mine.replace(device="cuda"), take(**given))
-    assert found.device == "cuda:0"

@@ -12,7 +12,7 @@ import pytest
 
 from saewidgets.errors import ConfigError, FormatError, NotFoundError, SAEWidgetsError
 from saewidgets.workspace import Workspace
-from tests.workspace.library.saes import HOOK, MODEL, contents, gemma_scope, saelens, with_density, zipped
+from tests.workspace.library.saes import HOOK, MODEL, contents, saelens, with_density, zipped
 
 
 def _left(ws: Workspace) -> list[str]:
@@ -53,18 +53,6 @@ def test_what_the_files_leave_open_is_answered_once(ws: Workspace, tmp_path: Pat
     assert ws.saes.load(sae.id).cfg.apply_b_dec_to_input is True
     with pytest.raises(ConfigError, match="apply_b_dec_to_input"):
         ws.saes.add_local(folder, apply_b_dec_to_input="yes")  # type: ignore[arg-type]
-
-
-def test_another_format_is_converted(ws: Workspace, tmp_path: Path) -> None:
-    folder = gemma_scope(tmp_path / "repo")
-    sae = ws.saes.add_local(folder, name="scope", model="google/gemma-2-2b", hook_name="blocks.6.hook_mlp_out")
-    assert (sae.name, sae.format, sae.architecture, sae.d_sae) == ("scope", "saelens", "jumprelu", 16_384)
-    assert (sae.model, sae.hook_name) == ("google/gemma-2-2b", "blocks.6.hook_mlp_out")
-    assert sae.metadata["origin"]["format"] == "gemma_scope"
-    config = ws.saes.config(sae.id)
-    assert config["architecture"] == "jumprelu"
-    assert config["metadata"]["model_name"] == "google/gemma-2-2b"
-    assert config["origin"]["format"] == "gemma_scope"
 
 
 def test_an_archive(ws: Workspace, tmp_path: Path) -> None:
@@ -139,14 +127,6 @@ def test_links_out_of_the_folder_are_not_followed(ws: Workspace, tmp_path: Path)
     with pytest.raises(SAEWidgetsError):
         ws.saes.add_local(folder)
     assert _left(ws) == []
-
-
-def test_nothing_there(ws: Workspace, tmp_path: Path) -> None:
-    with pytest.raises(NotFoundError, match="no such file"):
-        ws.saes.add_local(tmp_path / "nowhere")
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(FormatError, match="it holds nothing"):
-        ws.saes.add_local(tmp_path / "empty")
 
 
 def test_hostile_names_are_text(ws: Workspace, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from saewidgets.workspace import Workspace
 from saewidgets.workspace.folders import sweep_trash
 from saewidgets.workspace.library.sae_files import NOTES
 from tests.formats.samples import D_IN, D_SAE, SAMPLES, rand
-from tests.workspace.library.saes import contents, gemma_scope, saelens
+from tests.workspace.library.saes import contents, saelens
 
 
 @pytest.fixture
@@ -36,19 +36,6 @@ def test_find(ws: Workspace, sae: SAERecord, tmp_path: Path) -> None:
     ws.saes.update(ws.saes.add_local(tmp_path / "one").id, name="one")
     with pytest.raises(NotFoundError, match="2 SAEs match"):
         ws.saes.find("one")
-
-
-def test_list_filter_count_facets(ws: Workspace, sae: SAERecord, tmp_path: Path) -> None:
-    other = ws.saes.add_local(gemma_scope(tmp_path / "scope"), name="two", model="google/gemma-2-2b")
-    assert [r.id for r in ws.saes.list()] == [other.id, sae.id]
-    assert [r.id for r in ws.saes.list(sort="oldest", limit=1)] == [sae.id]
-    assert [r.id for r in ws.saes.list(model="google/gemma-2-2b")] == [other.id]
-    assert ws.saes.count() == (2, sae.size_bytes + other.size_bytes)
-    assert ws.saes.facets()["architecture"] == {"jumprelu": 1, "topk": 1}
-    frame = ws.saes.list().to_df()
-    assert list(frame["name"]) == ["two", "one"]
-    with pytest.raises(ConfigError, match="sorted"):
-        ws.saes.list(sort="colour")
 
 
 def test_update(ws: Workspace, sae: SAERecord) -> None:

@@ -98,24 +98,6 @@ def test_rejects_features_that_do_not_fit(library: Workspace, sae: str) -> None:
             library.steer(None, features, PROMPT, **settings)
 
 
-def test_a_sweep_and_stopping(library: Workspace, sae: str) -> None:
-    config = SteeringConfig(
-        features=(SteeringFeature(index=7, strength=1.0, mode="add", sae=sae),), prompt=PROMPT, strengths=(-20.0, 0.0),
-        **SHORT,
-    )  # fmt: skip
-    phases: list[str] = []
-    result = library.steering.run(config, steered=False, on_phase=phases.append)
-    assert result.steered is None
-    assert [text.strength for text in result.sweep] == [-20.0, 0.0]
-    assert result.sweep[1].ids == result.baseline.ids
-    assert phases == ["loading", "measuring", "writing"]
-
-    count = iter(range(100))
-    stopped = library.steering.run(config, stop=lambda: next(count) >= 4)
-    assert stopped.stopped
-    assert len(stopped.baseline.tokens) == 2
-
-
 def test_a_job_on_the_device_goes_on_between_tokens(library: Workspace, sae: str) -> None:
     """Its batches and the tokens take turns, and all model work happens in the job's thread."""
     batches: list[float] = []
@@ -205,15 +187,6 @@ def test_a_training_stands_for_its_sae(tmp_path: Path, tiny_model_folder: Path) 
         assert again.config.features[0].sae == imported.id
         assert again.steered.text == result.steered.text  # type: ignore[union-attr]
         assert suggested(run.id) == suggested(imported.id) == left
-
-
-def test_the_tokens_of_a_prompt(library: Workspace, sae: str) -> None:
-    tokens = library.steering.tokens(sae, "walked down <|bos|>")
-    assert tokens[0].is_bos
-    assert not any(token.is_bos for token in tokens[1:])
-    assert "".join(token.piece for token in tokens[1:]) == "walked down <|bos|>"
-    with pytest.raises(ConfigError, match="prompt is empty"):
-        library.steering.tokens(sae, "", prepend_bos=False)
 
 
 @pytest.fixture(scope="module")
