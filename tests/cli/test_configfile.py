@@ -43,12 +43,6 @@ def test_references_of_yaml_are_followed(tmp_path: Path) -> None:
     assert data["model"] == "x"
 
 
-def test_flags_win(tmp_path: Path) -> None:
-    (tmp_path / "run.json").write_text(SAME["run.json"])
-    config = build_config(read_config(tmp_path / "run.json"), [("tokens", 9000), ("optimizer.lr", 1e-4)])
-    assert (config.tokens, config.optimizer.lr, config.model) == (9000, 1e-4, "gpt2")
-
-
 def test_another_architecture_drops_settings_it_lacks() -> None:
     base = {"sae": {"architecture": "topk", "d_sae": 128, "k": 4}}
     config = build_config(base, [("sae.architecture", "standard")])

@@ -9,10 +9,9 @@ from pathlib import Path
 import pytest
 import typer
 
-from saewidgets import Workspace
 from saewidgets.cli import session as cli_session
 from saewidgets.errors import CatalogError, ConfigError, NotFoundError, SAEWidgetsError, StateError
-from tests.cli.conftest import PATIENCE, Invoke, child_environment
+from tests.cli.conftest import PATIENCE, child_environment
 
 
 @pytest.mark.parametrize(
@@ -48,23 +47,6 @@ def test_debug_lets_the_error_through(monkeypatch: pytest.MonkeyPatch) -> None:
 
     with pytest.raises(SAEWidgetsError, match="It broke"):
         failing()
-
-
-def test_next_to_nothing_names_no_run(invoke: Invoke) -> None:
-    with Workspace() as workspace:
-        catalog = workspace.catalog
-        catalog.trainings.create_all([{
-            "id": "train_01KABCDEFG", "name": "only", "config": {}, "model": "demo", "corpus": "demo",
-            "hook_name": "h", "architecture": "topk", "d_sae": 1, "device": "cpu", "lane": "box/cpu",
-            "tokens_total": 1, "folder": workspace.folder / "trainings" / "only",
-        }])  # fmt: skip
-    for verb, wanted in (("show", ""), ("stop", "train_"), ("retry", "train_01"), ("delete", "train_")):
-        done = invoke(verb, wanted, *["--yes"] * (verb == "delete"))
-        assert done.code in (2, 3), (verb, done)
-        assert ("is empty" if not wanted else "four characters") in done.err
-    assert invoke("show", "train_01KA").code == 0
-    assert [record["name"] for record in invoke("list", "--json").json()] == ["only"]
-    assert invoke("delete", "--yes", "train_01KA").out == "Deleted only (train_01KABCDEFG)\n"
 
 
 PRESS = """

@@ -15,13 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from saewidgets.cli import output
-from saewidgets.cli.runs import evaluation_table
 from saewidgets.events import JobStatus
-
-
-def test_escape_sequences_become_visible() -> None:
-    assert output.printable("a\x1b[31mred\x07\u202eb") == "a\\x1b[31mred\\x07\\u202eb"
-    assert output.printable("naïve\nsecond – x̂") == "naïve\nsecond – x̂"
 
 
 @given(st.text())
@@ -57,15 +51,3 @@ def test_records_become_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert json.loads(capsys.readouterr().out) == [
         {"status": "paused", "values": {"fvu": None, "l0": 32.0}, "path": str(Path("a/b"))}
     ]
-
-
-def test_the_table_shows_the_measured_metrics() -> None:
-    text = evaluation_table({"fvu": 0.0612, "l0": 32.0, "ce_loss_clean": 3.2014, "something_else": 1.0})
-    lines = text.splitlines()
-    assert [line.split()[:2] for line in lines] == [
-        ["metric", "value"],
-        ["FVU", "0.0612"],
-        ["L0", "32.0"],
-        ["CE,", "as"],
-    ]
-    assert "fraction of variance unexplained" in lines[1]

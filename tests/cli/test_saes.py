@@ -49,19 +49,6 @@ def test_convert(invoke: Invoke, sae: str, tmp_path: Path) -> None:
     assert data == {"id": sae, "format": "saelens", "path": str(tmp_path / "y")}
 
 
-def test_only_an_sae_in_the_same_format_is_replaced(invoke: Invoke, sae: str, tmp_path: Path) -> None:
-    out = str(tmp_path / "out")
-    for format in ("mistudio", "mistudio"):
-        assert invoke("saes", "convert", sae, out, "--to", format).code == 0
-    before = contents(tmp_path / "out")
-    for format in ("saelens", "dictionary_learning"):
-        done = invoke("saes", "convert", sae, out, "--to", format)
-        assert done.code == 1
-        assert "holds an SAE in the format mistudio; only one in the same format is replaced" in done.err
-        assert "Choose a new or empty folder, or delete this one first." in done.err
-    assert contents(tmp_path / "out") == before
-
-
 def test_delete(invoke: Invoke, sae: str) -> None:
     done = invoke("saes", "delete", "one", "--yes", "--json")
     assert done.json()["id"] == sae

@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 
-from saewidgets.cli.configfile import taken_over
 from saewidgets.cli.session import USAGE
 from tests.cli.conftest import ROOT, Invoke
 from tests.conftest import TINY_TEXT
@@ -139,18 +138,6 @@ def test_output_of_a_tracker_stays_out_of_the_result(
     assert (done.json()["status"], "Trackio project initialized" in done.err) == ("completed", True)
     assert "* Run finished" in done.err
     assert json.loads(invoke("list", "--json").out)  # afterwards standard output is as before
-
-
-def test_what_changes_comes_from_a_file_and_from_flags() -> None:
-    data = {"model": "demo", "over": {"sae": {"k": [4, 8]}, "sae.d_sae": [64], "optimizer": {"lr": [1e-3]}}}
-    found = taken_over(data, ["sae.k=16,32", "hook_name=blocks.0.hook_resid_post, blocks.1.hook_mlp_out", "name=[1]"])
-    assert found == {
-        "sae.k": [16, 32], "sae.d_sae": [64], "optimizer.lr": [1e-3], "name": [1],
-        "hook_name": ["blocks.0.hook_resid_post", "blocks.1.hook_mlp_out"],
-    }  # fmt: skip
-    assert data == {"model": "demo"}
-    assert taken_over({}, ["hook_name, hook_name_out=[[\"a\", \"b\"]]"]) == {"hook_name, hook_name_out": [["a", "b"]]}
-    assert taken_over({}, []) == {}
 
 
 @pytest.fixture
