@@ -91,16 +91,6 @@ def test_positions_are_those_of_generate(tiny: LoadedModel, positions: Any) -> N
     assert result.steered.steered_tokens == expected
 
 
-def test_strength_0_writes_the_same_text(demo: LoadedModel, demo_sae: Any) -> None:
-    result = steer(demo, demo_sae, [feature(5, 0.0)], PROMPT, new_tokens=30, temperature=1.0)
-    assert result.steered is not None
-    assert result.steered.ids == result.baseline.ids
-    assert result.steered.tokens == result.baseline.tokens
-    assert result.first_difference is None
-    assert result.steered.kl_first == 0
-    assert result.steered.change_ratio is None
-
-
 def test_the_same_seed_gives_the_same_texts_and_another_one_others(demo: LoadedModel, demo_sae: Any) -> None:
     one, same = (steer(demo, demo_sae, PUSH, PROMPT, new_tokens=20, seed=3) for _ in range(2))
     other = steer(demo, demo_sae, PUSH, PROMPT, new_tokens=20, seed=4)
@@ -281,12 +271,6 @@ def test_a_model_without_a_cache_reads_everything_again(tiny: LoadedModel, monke
 
 
 def test_a_prompt_that_does_not_fit_says_so_with_numbers(tiny: LoadedModel) -> None:
-    with pytest.raises(ConfigError) as caught:
-        check_fits(249, 60, 256)
-    assert str(caught.value) == (
-        "Nothing was generated: the prompt is 249 tokens and 60 new ones are asked for, but the context is 256. "
-        "Shorten the prompt by 53 tokens or ask for 7."
-    )
     with pytest.raises(ConfigError, match=r"1 new one is asked.*Shorten the prompt by 1 token\.$"):
         check_fits(256, 1, 256)
     check_fits(196, 60, 256)
