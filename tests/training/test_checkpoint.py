@@ -13,7 +13,6 @@ from saewidgets.errors import FormatError, NotFoundError, StorageError
 from saewidgets.training import checkpoint as module
 from saewidgets.training.checkpoint import (
     clean_leftovers,
-    is_better,
     list_checkpoints,
     newest_whole,
     read_checkpoint,
@@ -204,14 +203,3 @@ def test_latest_and_best_stay(tmp_path):
     remaining, removed = _run(tmp_path, written, keep_every=False)
     assert remaining == [50]
     assert removed == [[], ["10"], [], ["30"], ["40", "20"]]
-
-
-def test_keep_every_keeps_periodic_ones_only(tmp_path):
-    written = [(10, ["latest", "every"]), (15, ["latest"]), (20, ["latest", "every"])]
-    assert _run(tmp_path, written, keep_every=True)[0] == [20, 10]
-
-
-def test_lower_is_better_but_of_the_ce_loss_score():
-    for metric in ("fvu", "mse", "loss"):
-        assert (is_better(metric, 0.1, 0.2), is_better(metric, 0.2, 0.2), is_better(metric, 9.0, None)) == (1, 0, 1)
-    assert (is_better("ce_loss_score", 0.9, 0.8), is_better("ce_loss_score", 0.7, 0.8)) == (True, False)

@@ -18,10 +18,6 @@ def _state(config=CONFIG, environment=HERE):
     return json.loads(json.dumps({"config": recorded(config), "environment": environment}))
 
 
-def test_the_same_run_has_no_note():
-    assert compare(_state(), CONFIG, HERE) is None
-
-
 FORMER = {
     "topk": {"unit_norm_from": None},
     "gated": {"l1_coefficient": 1.0, "pre_act_coefficient": None},
@@ -88,23 +84,6 @@ def test_what_would_make_it_another_run_is_refused(field, value):
         compare(_state(before), changed, HERE)
     assert caught.value.where == field
     assert "Start a new training" in caught.value.hint
-
-
-@pytest.mark.parametrize(
-    ("field", "value"),
-    [("optimizer.lr", 1e-4), ("dead_window_tokens", 5_000), ("precision", "bfloat16"), ("sae.k", 16)],
-)
-def test_settings_that_change_the_bits_are_named(field, value):
-    note = compare(_state(), CONFIG.replace(**{field: value}), HERE)
-    assert note.startswith(f"The continuation will not be bit-identical: {field} was ")
-
-
-@pytest.mark.parametrize(
-    ("name", "value"), [("torch", "1.0"), ("threads", 999), ("device", "cuda:3"), ("saewidgets", "0.0.0")]
-)
-def test_a_changed_environment_is_named(name, value):
-    note = compare(_state(environment={**HERE, name: value}), CONFIG, HERE)
-    assert f"{name} was {value} and is {HERE[name]}" in note
 
 
 def test_text_held_in_memory_is_recorded_by_its_hash():

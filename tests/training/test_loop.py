@@ -412,12 +412,6 @@ def test_steering_does_not_swing_in_a_short_run(name, tmp_path):
     assert max(scales) < 100 * min(scales)
 
 
-def test_linear_thresholds_stay_at_zero_or_above(tmp_path):
-    trainer = make_trainer(make_config("jumprelu", **{"sae.l0_coefficient": 0.0}), tmp_path)
-    trainer.run()
-    assert float(trainer.sae.threshold.detach().min()) == 0
-
-
 class PairStream(FakeStream):
     """Rows of the fake stream, and what a transcoder makes of them."""
 

@@ -93,15 +93,6 @@ def test_a_state_that_does_not_fit_is_refused_and_one_without_a_step_is_empty():
         adam.load({**state, "b.exp_avg": torch.zeros(4)}, "optimizer.safetensors")
 
 
-@pytest.mark.parametrize(
-    ("name", "dtype"), [("float32", torch.float32), ("bfloat16", torch.bfloat16), ("float16", torch.float16)]
-)
-def test_products_run_in_the_chosen_format(name, dtype):
-    with Precision(name, "cpu").autocast():
-        assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == dtype
-    assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.float32
-
-
 @pytest.mark.parametrize("name", ["float32", "bfloat16", "float16"])
 def test_gradients_come_back_at_their_true_size(name):
     layer = nn.Linear(3, 1, bias=False)

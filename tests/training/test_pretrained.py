@@ -19,7 +19,7 @@ from saewidgets.sae.scaler import RAW, Scaler, Whitening
 from saewidgets.training import run_training
 from saewidgets.training.checkpoint import list_checkpoints
 from saewidgets.training.export import exported
-from saewidgets.training.pretrained import as_path, check, start_from
+from saewidgets.training.pretrained import start_from
 from tests.sae.cases import SETTINGS, make
 from tests.training.fakes import Recorder, Scripted, sae_tensors, same
 
@@ -152,17 +152,6 @@ def test_what_does_not_fit_is_named(
     with pytest.raises(ConfigError, match=said) as caught:
         started(config(settings.pop("name"), **settings), found, tmp_path / "sae", RAW)
     assert caught.value.where == "from_pretrained"
-
-
-def test_files_that_are_damaged_name_the_setting(tmp_path: Path) -> None:
-    save_sae(trained("topk", RAW), tmp_path / "sae")
-    (tmp_path / "sae" / "sae_weights.safetensors").write_bytes(b"x" * 20)
-    wanted = config("topk").replace(from_pretrained=str(tmp_path / "sae"))
-    with pytest.raises(ConfigError, match="sae_weights") as caught:
-        check(wanted, as_path)
-    assert caught.value.where == "from_pretrained"
-    with pytest.raises(NotFoundError, match="no SAE"):
-        check(wanted.replace(from_pretrained=str(tmp_path / "none")), as_path)
 
 
 @pytest.fixture(scope="module")

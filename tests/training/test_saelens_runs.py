@@ -18,7 +18,6 @@ from saewidgets.training.loop import Trainer
 from tests.training.fakes import Recorder, Scripted
 
 RUNS = Path(__file__).parents[1] / "golden" / "saelens_runs"
-OUR_NAMES = {"topk_threshold": "threshold"}
 
 
 class Given:

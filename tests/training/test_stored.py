@@ -104,14 +104,6 @@ def test_paused_and_resumed_it_is_the_same_bit_for_bit(
     assert "not be bit-identical" not in log
 
 
-def test_int8_costs_little_of_the_variance(store: Path, tmp_path: Path, no_model: None) -> None:
-    exact, small = (
-        run_training(_config(ActivationCorpus(str(store.with_name(dtype)))), tmp_path / dtype).metrics["val_fvu"]
-        for dtype in ("float32", "int8")
-    )
-    assert small == pytest.approx(exact, rel=0.01)
-
-
 def test_a_transcoder_trains_from_two_hook_points(store: Path, tmp_path: Path, no_model: None) -> None:
     config = _config(ActivationCorpus(str(store))).replace(
         sae={"architecture": "transcoder", "d_sae": 64}, hook_name_out=MLP

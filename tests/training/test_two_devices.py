@@ -79,24 +79,6 @@ def test_a_compiled_model_trains_and_evaluates_alike_and_is_given_back(
     assert not any("forward" in module.__dict__ for module in lm.model.modules())
 
 
-def test_a_failing_compiler_is_reported_and_the_run_continues(config, folders, plain, tmp_path, without_compiler):
-    without_compiler("no_such_backend")
-    recorder, wanted = Recorder(), config.replace(model_compile="max-autotune")
-    folder = tmp_path / "run"
-    paused = run_training(
-        wanted, folder, emit=recorder, control=Scripted(Request.PAUSE, at=30), tokens_folder=folders / "tokens"
-    )
-    assert paused.status is JobStatus.PAUSED
-    [said] = _lines(recorder, "warning")
-    assert "is not compiled: " in said
-    assert "The run goes on with the model as it is." in said
-    without_compiler("aot_eager")
-    recorder = Recorder()
-    run_training(wanted, folder, emit=recorder, tokens_folder=folders / "tokens", resume=True)
-    [said] = _lines(recorder, "warning")
-    assert "model_compiled was no and is max-autotune" in said
-
-
 @pytest.mark.gpu
 @pytest.mark.parametrize(
     ("model", "sae", "kept"), [("cpu", "cuda:0", None), ("cuda:0", "cpu", None), ("cuda:0", "cuda:0", "cpu")]
