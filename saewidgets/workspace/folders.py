@@ -139,13 +139,15 @@ def folder_size(folder: Path, *, linked: bool = True) -> int:
 
 
 def files_note(workspace: Workspace, record: Any) -> str:
-    """Where the files of a record are, as a sentence, if that is a machine whose folder is not seen here; else ``""``.
-    Only what is shared, catalog or storage, has rows of other folders than its own."""
+    """Where the files of a record are, as a sentence, if that is a machine, or another workspace of this one, whose
+    folder is not seen here; else ``""``. Only what is shared, catalog or storage, has rows of other folders than its
+    own."""
     is_shared = workspace.catalog.path is None or workspace.storage.url is not None
-    if not is_shared or record.host == workspace.settings.host:
+    folder, here = _folder_of(record), workspace.settings.host
+    if not is_shared or (record.host == here and not Path(folder).is_relative_to(workspace.folder)):
         return ""
-    here, elsewhere = workspace.settings.host, workspace.storage.has
-    return state_of(_folder_of(record), "{}", record.host, here, elsewhere=elsewhere)[1]
+    found = state_of(folder, "{}", record.host, here, elsewhere=workspace.storage.has)[1]
+    return "Its files are in another folder of this machine, or gone." if found and record.host == here else found
 
 
 def require_files(workspace: Workspace, *records: Any) -> None:
@@ -153,11 +155,12 @@ def require_files(workspace: Workspace, *records: Any) -> None:
     a row would leave them without one."""
     for record in records:
         if files_note(workspace, record):
-            raise StateError(
-                f"The files of {record.name} are on {record.host}, and cannot be seen from here.",
-                where=_folder_of(record),
-                hint=f"Do it there. If that machine is gone, start Python with SAEWIDGETS_HOST={record.host}.",
-            )
+            what = f"The files of {record.name} are on {record.host}, and cannot be seen from here."
+            hint = f"Do it there. If that machine is gone, start Python with SAEWIDGETS_HOST={record.host}."
+            if record.host == workspace.settings.host:
+                what = f"The files of {record.name} are in another folder of this machine, or gone."
+                hint = "Do it in the workspace that has them. If they are gone, make an empty folder here."
+            raise StateError(what, where=_folder_of(record), hint=hint)
 
 
 def _folder_of(record: Any) -> str:

@@ -17,8 +17,8 @@ from tests.workspace.conftest import ENDLESS, completed, small_config
 DATABASES = ("postgresql",)
 
 
-def _machine(tmp_path: Path, name: str, url: str | None) -> Workspace:
-    settings = Settings(home=tmp_path / name, host=name, user=f"{name} user")
+def _machine(tmp_path: Path, name: str, url: str | None, host: str | None = None) -> Workspace:
+    settings = Settings(home=tmp_path / name, host=host or name, user=f"{name} user")
     return Workspace(tmp_path / name, catalog_url=url, settings=settings)
 
 
@@ -29,9 +29,10 @@ def machines(tmp_path: Path, database_url: str | None) -> Iterator[tuple[Workspa
 
 
 def test_what_has_its_files_elsewhere_is_seen_but_neither_resumed_nor_deleted(
-    machines: tuple[Workspace, Workspace], tiny_model_folder: Path
+    machines: tuple[Workspace, Workspace], tiny_model_folder: Path, tmp_path: Path, database_url: str | None
 ) -> None:
     here, there = machines
+    other = _machine(tmp_path, "other", database_url, host="there")
     run = completed(there.trainings.create(small_config(tiny_model_folder)))
     seen = here.trainings.get(run.id)
     assert (seen.record.host, seen.status, len(seen.metrics())) == ("there", JobStatus.COMPLETED, len(run.metrics()))
@@ -44,8 +45,12 @@ def test_what_has_its_files_elsewhere_is_seen_but_neither_resumed_nor_deleted(
         with pytest.raises(StateError, match="The files of longer are on there, and cannot be seen from") as caught:
             refused()
         assert "SAEWIDGETS_HOST=there" in str(caught.value.hint)
+    for refused in (other.trainings.get(longer.id).resume, lambda: other.trainings.delete(longer.id)):
+        with pytest.raises(StateError, match="The files of longer are in another folder of this machine"):
+            refused()
     assert there.trainings.get(longer.id).record == before
     assert not (here.folder / "trainings" / longer.id).exists()
+    other.close()
     here.trainings.get(longer.id).stop()
     assert there.trainings.get(longer.id).status is JobStatus.STOPPED
     there.trainings.delete(longer.id)
@@ -69,6 +74,7 @@ def test_an_sae_with_files_or_an_extraction_elsewhere_is_not_deleted(
     )
     with pytest.raises(StateError, match="are on there"):
         here.saes.delete(own.id)
+    (there.folder / "extractions" / "ext_1").mkdir(parents=True)
     there.extractions.delete("ext_1")
     assert here.saes.delete(own.id) == own.size_bytes
     with pytest.raises(StateError, match="are on there"):
