@@ -65,6 +65,7 @@ class JobManager:
         self._news = 0
         self._shown: dict[str, tuple[float, tuple[object, ...] | None]] = {}  # job id → what was published last
         self.executor: Executor | None = None  # None: jobs are threads of this process
+        self._starts: dict[str, int] = {}  # job id → how often the executor was asked to bring up a process for it
         self._own = Owner(store, self.owner, self.settings, self._pump, self.publish, self.interactive)
         self._seen: dict[str, float] | None = None  # job id → updated_at, of what other processes changed
         self._swept = 0.0
@@ -148,12 +149,15 @@ class JobManager:
             said = {"note": executor.waits_for}
             record = self._store.change(job.job_id, said, when={JobStatus.QUEUED}, owner="") or record
         self.publish(record)
+        start = self._starts[job.job_id] = self._starts.get(job.job_id, 0) + 1
 
         def waits() -> bool:
             self._check_open()
             return any(r.status is JobStatus.QUEUED and r.owner is None for r in self._store.list(ids=[job.job_id]))
 
         def failed(why: str) -> None:
+            if start != self._starts[job.job_id]:
+                return  # it took the job, was lost, and another start waits by now
             error = ErrorInfo(why, hint="See `saewidgets doctor`; then start it again.")
             if (changed := fail_unowned(self._store, job.job_id, error)) is not None:
                 self.publish(changed)

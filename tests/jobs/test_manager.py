@@ -362,12 +362,17 @@ def test_a_job_that_no_process_comes_for_is_interrupted_unless_a_cluster_has_it(
     manager = make_manager(timeout=0.2, start=0.5)
     manager.executor = waits = Mock(waits_for="Waits for 1 GPU.")
     queued = submit(manager, Endless())
-    manager.executor = Mock(waits_for=None)
+    manager.executor = gone = Mock(waits_for=None)
     lost = submit(manager, Endless())
     assert lost.wait(10) is S.INTERRUPTED
-    assert (queued.status, waits.start.call_args.args[1]()) == (S.QUEUED, True)
+    manager.executor = waits
+    lost.resume()
+    for executor, status in ((gone, S.QUEUED), (waits, S.FAILED)):  # the end of the first says nothing of the second
+        executor.start.call_args.args[2]("It ended.")
+        assert lost.status is status
+    assert (queued.status, waits.start.call_args_list[0].args[1]()) == (S.QUEUED, True)
     queued.cancel()
-    assert not waits.start.call_args.args[1]()
+    assert not waits.start.call_args_list[0].args[1]()
 
 
 def test_subscribers_see_changes_of_other_processes(make_manager: Callable[..., JobManager]) -> None:
