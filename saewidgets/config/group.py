@@ -60,6 +60,7 @@ def expand(base: TrainingConfig, over: Over) -> list[TrainingConfig]:
             said = ", ".join(f"{name}={_value(value)}" for name, value in changes.items())
             raise ConfigError(f"{said} occurs twice.", where="over", hint="Give every combination of values once.")
         found.append(config)
+    require_shared(found)
     return _told_apart(found)
 
 
@@ -93,8 +94,8 @@ def require_shared(configs: Sequence[TrainingConfig]) -> None:
     """Raises `ConfigError` where trainings that are to share their forwards would read different text."""
     first = configs[0]
     require((
-        len(configs) == 1 or first.parallel.workers == 1, "parallel", "The trainings of a group have one worker each.",
-        "Start them one by one, or leave parallel out.",
+        len(configs) == 1 or all(config.parallel.workers == 1 for config in configs), "parallel",
+        "The trainings of a group have one worker each.", "Start them one by one, or leave parallel out.",
     ))  # fmt: skip
     for config in configs[1:]:
         for name in SHARED:

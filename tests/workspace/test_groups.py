@@ -107,6 +107,8 @@ def test_a_group_in_two_jobs_learns_the_same_and_is_one(ws: Workspace, tiny_mode
     again = group.retry()
     assert (len(again), len(again.jobs)) == (3, 2)
     completed(again)
+    with pytest.raises(ConfigError, match="have one worker each"):
+        ws.trainings.create_many(config.replace(parallel={"data": 2}), over)
     with pytest.raises(ConfigError) as caught:
         ws.trainings.create_many(config, over, spread=-1)
     assert caught.value.where == "spread"
