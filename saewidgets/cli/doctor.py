@@ -23,6 +23,7 @@ import saewidgets
 from saewidgets.cli.output import note, plural, size, table, write, write_json
 from saewidgets.cli.session import FAILED, command, session
 from saewidgets.errors import NotFoundError, SAEWidgetsError, StorageError
+from saewidgets.settings import plain_url
 from saewidgets.version import __version__
 
 PACKAGES = ("torch", "transformers", "huggingface_hub", "safetensors", "numpy", "pandas", "sqlalchemy", "pydantic")
@@ -98,7 +99,8 @@ def home() -> Iterator[Finding]:
     if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
         yield Finding("home", "problem", f"{folder} is not writable", "Name another with --home.")
         return
-    yield Finding("home", "ok", f"{folder}{'' if folder.exists() else ' (made when first used)'}")
+    url, of = session.process.storage, " (made when first used)" if not folder.exists() else ""
+    yield Finding("home", "ok", f"{folder}{of}" if url is None else f"{plain_url(url)}, with copies in {folder}{of}")
     free = shutil.disk_usage(existing).free
     if free < LITTLE_SPACE:
         yield Finding("disk", "warning", f"{size(free)} free", "Checkpoints and tokens may not fit.")

@@ -107,6 +107,8 @@ class Workspace:
         self.settings = replace(found, catalog_url=catalog_url, runner=runner)
         cluster = Ray.from_text(executor) if isinstance(executor, str) else executor
         if cluster is not None:
+            hint = 'Use sw.Ray(gpus=1), or "ray?gpus=1".'
+            require((isinstance(cluster, Ray), "executor", f"Not an executor: {cluster!r}.", hint))
             self.settings = replace(self.settings, places=cluster.devices)
         self.folder = prepare_folder(found.home)
         self.storage = Storage(self.folder, found.storage, found.cache_gb * 1e9, self._in_use)
@@ -147,6 +149,11 @@ class Workspace:
     @property
     def notice(self) -> str | None:
         """A note for the user about the whole workspace (for example a catalog on a network drive)."""
+        if self.storage.url is not None and self.catalog.path is not None:
+            return (
+                f"The list of what {self.storage.name} holds is on this machine only ({self.catalog.path}). "
+                "Open it with a shared catalog (catalog_url=, SAEWIDGETS_CATALOG)."
+            )
         return self.catalog.notice
 
     def devices(self) -> list[dict[str, Any]]:

@@ -27,6 +27,8 @@ def test_what_is_said_of_an_executor(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("SAEWIDGETS_EXECUTOR", "slurm")
     with pytest.raises(ConfigError, match="There is no executor 'slurm'"):
         Workspace(tmp_path / "ws")
+    with pytest.raises(ConfigError, match="Not an executor: 5"):
+        Workspace(tmp_path / "ws", executor=5)  # type: ignore[arg-type]
     with Workspace(tmp_path / "ws", runner="thread") as ws:  # what the code says counts
         assert ws.manager.executor is None
 
