@@ -29,6 +29,7 @@ from saewidgets.errors import ConfigError
 from saewidgets.records import TrainingRecord
 from saewidgets.render.evaluation import FIGURES, shown
 from saewidgets.render.static_views import tile_values
+from saewidgets.workspace.folders import files_note
 
 COLUMNS = ("id", "name", "status", "progress", "loss", "l0", "fvu", "model", "created")
 
@@ -45,6 +46,10 @@ def _row(record: TrainingRecord) -> list[str]:
     return [record.id, record.name, state, _progress(record), *values, record.model, moment(record.created_at)]
 
 
+def _by(record: TrainingRecord) -> str:
+    return f"{record.started_by or 'somebody'} on {record.host}"
+
+
 @command()
 def list_runs(
     status: Status = None,
@@ -54,7 +59,10 @@ def list_runs(
     """List the runs of the workspace, newest first."""
     records = list(session.workspace.trainings.list(status=status, model=model, search=search))
     none = f"No runs{' match' if status or model or search else ' yet'}. Start one with: {command_line('train')}"
-    listed(records, COLUMNS, _row, (3, 4, 5, 6), none)
+    if session.workspace.catalog.path is None:
+        listed(records, (*COLUMNS, "by"), lambda record: [*_row(record), _by(record)], (3, 4, 5, 6), none)
+    else:
+        listed(records, COLUMNS, _row, (3, 4, 5, 6), none)
 
 
 @command()
@@ -74,9 +82,9 @@ def show(run: RunId) -> None:
         ("autoencoder", f"{record.architecture}, {count(record.d_in)} → {count(record.d_sae)}"),
         ("device", record.lane.rpartition("/")[2]),
         ("latest", latest or "–"),
-        ("created", moment(record.created_at)),
+        ("created", f"{moment(record.created_at)}, by {_by(record)}"),
         ("training time", duration(record.seconds_running)),
-        ("folder", record.folder),
+        ("folder", files_note(session.workspace, record) or record.folder),
         ("SAE", record.sae_path or "–"),
         ("started from", record.started_from),
         ("retry of", record.retry_of),

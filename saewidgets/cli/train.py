@@ -61,7 +61,7 @@ def train(
         ),
     ] = None,
     spread: Annotated[
-        str | None, Option(metavar="N", help="With --over: in N jobs, each with a forward; all: one for each GPU.")
+        str | None, Option(metavar="N", help="With --over: in N jobs, each with a forward, or all that run at once.")
     ] = None,
     wandb: Annotated[str | None, Option(metavar="PROJECT", help="Send metrics to Weights & Biases as well.")] = None,
     trackio: Annotated[str | None, Option(metavar="PROJECT", help="Send metrics to Trackio as well.")] = None,

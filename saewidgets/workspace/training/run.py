@@ -306,7 +306,8 @@ class Run(JobHandle[TrainingRecord]):
             raise no_sae(record)
         path = self._workspace.storage.fetch(record.sae_path)
         if not path.is_dir():
-            raise NotFoundError("The files of the SAE are gone.", where=str(path), hint=f"They were on {record.host}.")
+            hint = f"They are or were on {record.host}."
+            raise NotFoundError("The files of the SAE are not here.", where=str(path), hint=hint)
         return path
 
     def import_to_saes(self) -> SAERecord:
