@@ -3,8 +3,8 @@
 All workers run the same code on the same batches: each forwards its share of the language-model batches and hands the
 rest what it found (`SharedWindows`), computes the loss of its part, and ends up with the same numbers (`sae/mesh.py`).
 The first is the process that runs the job: it alone is asked to pause or stop, evaluates, reports and writes, and the
-others hear of it at places that all reach (`AgreedControl`). A worker that is lost ends the run, which resumes from its
-checkpoint.
+others hear of it at places that all reach (`AgreedControl`). When one is lost, the run begins again with new ones from
+its newest checkpoint.
 """
 
 from __future__ import annotations
@@ -42,6 +42,10 @@ _TO_NOTICE = 1.0  # seconds from a connection that broke to the end of the proce
 _LOOK = 0.1
 _TAIL = 1_000  # characters of what a worker has said before it ended
 _REQUESTS = list(Request)
+
+
+class LostWorkerError(TrainingError):
+    """A worker has ended before the run had."""
 
 
 class Worker(Protocol):
@@ -133,12 +137,12 @@ class Workers:
             time.sleep(_LOOK)
 
     def _require_alive(self) -> None:
-        """Raises `TrainingError` with what one said that has ended."""
+        """Raises `LostWorkerError` with what one said that has ended."""
         for number, worker in enumerate(self._workers, 2):
             if (said := worker.ended()) is not None:
-                raise TrainingError(
+                raise LostWorkerError(
                     f"Worker {number} of {len(self._workers) + 1} has ended: {said or 'it said nothing'}",
-                    where="parallel", hint="Resume the run: it goes on from its checkpoint.",
+                    where="parallel", hint="Resume the run.",
                 )
 
     def __enter__(self) -> Workers:

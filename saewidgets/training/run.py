@@ -25,9 +25,9 @@ from saewidgets.events import Control, Emit, Event, Interruption, JobStatus, Nul
 from saewidgets.sae.mesh import ALONE, Mesh
 from saewidgets.sae.scaler import RAW
 from saewidgets.training import health
-from saewidgets.training.checkpoint import MEASURED
+from saewidgets.training.checkpoint import MEASURED, list_checkpoints
 from saewidgets.training.member import Evaluations, Member, Task, TrainingResult
-from saewidgets.training.parallel import HERE, Launcher, Workers, take_part
+from saewidgets.training.parallel import HERE, Launcher, LostWorkerError, Workers, take_part
 from saewidgets.training.prepare import prepare
 from saewidgets.training.progress import Logs, ProgressMeter
 from saewidgets.training.schedules import evaluations_left
@@ -127,7 +127,8 @@ def run_group(
 
     A training that diverges ends alone; whatever else goes wrong (a full disk or device) ends all, and all can be
     resumed. Trainings may be at different steps when they are resumed: those behind catch up first. `control` concerns
-    all; `ended` is called for each training that ends by itself."""
+    all; `ended` is called for each training that ends by itself. A run that loses a worker resumes at once, if it has a
+    checkpoint that it did not begin with."""
     require_shared([task.config for task in tasks])
     members = [Member(task) for task in tasks]
     run = _GroupRun(members, control or NullControl(), Path(tokens_folder), ended, launcher=launcher)
@@ -136,7 +137,8 @@ def run_group(
             return run.run(model, tokenizer)
     except SAEWidgetsError as error:
         run.log(error)
-        raise
+        if not (isinstance(error, LostWorkerError) and run.has_advanced):
+            raise
     except (RuntimeError, MemoryError) as error:
         if not health.is_out_of_memory(error):
             run.log(f"{type(error).__name__}: {error}")
@@ -148,6 +150,10 @@ def run_group(
     finally:
         for member in run.members:
             member.release()
+    return run_group(
+        [replace(task, resume=True) for task in tasks], tokens_folder=tokens_folder, control=control, model=model,
+        tokenizer=tokenizer, ended=ended, launcher=launcher,
+    )  # fmt: skip
 
 
 class _GroupRun:
@@ -173,6 +179,13 @@ class _GroupRun:
     @property
     def live(self) -> list[Member]:
         return [member for member in self.members if member.result is None]
+
+    @property
+    def has_advanced(self) -> bool:
+        """Whether there is a checkpoint behind the one that the first training began with."""
+        member = self.members[0]
+        begun = 0 if member.checkpoint is None else member.checkpoint.step
+        return any(found.step > begun for found in list_checkpoints(member.folder / "checkpoints"))
 
     def run(self, model: Any, tokenizer: Any) -> GroupResult:
         for member in self.members if self.mesh.leads else ():

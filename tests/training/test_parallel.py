@@ -8,6 +8,7 @@ from torch.testing import assert_close
 from saewidgets.errors import ConfigError, TrainingError
 from saewidgets.events import Facts, JobStatus, Metrics, Request
 from saewidgets.training import run_training
+from saewidgets.training.checkpoint import list_checkpoints
 from saewidgets.training.parallel import HERE, Launcher
 from saewidgets.training.run import follow
 from tests.training.fakes import SAES, Recorder, Scripted, sae_tensors, same
@@ -77,7 +78,7 @@ def test_another_number_of_workers_goes_on_and_is_told(config, tmp_path, tokens_
     assert "parallel.data was 2 and is 1" in note
 
 
-def test_workers_are_processes_and_a_lost_one_ends_the_run(config, tmp_path, tokens_folder):
+def test_workers_are_processes_and_a_lost_one_costs_what_is_behind_the_checkpoint(config, tmp_path, tokens_folder):
     started = []
 
     def start(spec):
@@ -87,13 +88,18 @@ def test_workers_are_processes_and_a_lost_one_ends_the_run(config, tmp_path, tok
     class Killer(Scripted):
         def check(self):
             self.calls += 1
-            if self.calls == self._at:
-                started[0]._process.kill()  # as the machine's memory does
+            if self.calls == self._at or (len(started) == 2 and list_checkpoints(tmp_path / "checkpoints")):
+                started[-1]._process.kill()  # as the machine's memory does
 
     two = config.replace(parallel={"latents": 2}, sae=SAES["standard"])
+    settings = {"tokens_folder": tokens_folder, "launcher": Launcher(start)}
+    killer = Killer(at=40)
     with pytest.raises(TrainingError, match="Worker 2 of 2 has ended"):
-        run_training(two, tmp_path, control=Killer(at=40), tokens_folder=tokens_folder, launcher=Launcher(start))
-    assert run_training(two, tmp_path, tokens_folder=tokens_folder, resume=True).status is JobStatus.COMPLETED
+        run_training(two, tmp_path, control=killer, **settings)
+    run_training(two, tmp_path, control=killer, resume=True, **settings)  # is lost again, and goes on by itself
+    assert len(started) == 3
+    run_training(two, tmp_path / "straight", **settings)
+    same(sae_tensors(tmp_path), sae_tensors(tmp_path / "straight"))
 
 
 @pytest.mark.parametrize(
