@@ -70,6 +70,7 @@ def show(run: RunId) -> None:
     """Show one run: where it stands, its settings, its checkpoints."""
     handle = session.workspace.trainings.get(run)
     record, checkpoints = handle.record, list(handle.checkpoints())
+    away = files_note(session.workspace, record)
     latest = ", ".join(f"{name} {number(value)}" for name, value in sorted(record.latest.items()))
     tokens = f"{count(record.tokens_done)} of {count(record.tokens_total)} tokens"
     lines = facts([
@@ -84,8 +85,8 @@ def show(run: RunId) -> None:
         ("latest", latest or "–"),
         ("created", f"{moment(record.created_at)}, by {_by(record)}"),
         ("training time", duration(record.seconds_running)),
-        ("folder", files_note(session.workspace, record) or record.folder),
-        ("SAE", record.sae_path or "–"),
+        ("folder", away or record.folder),
+        ("SAE", "–" if away else record.sae_path or "–"),
         ("started from", record.started_from),
         ("retry of", record.retry_of),
         ("note", record.note),

@@ -25,7 +25,6 @@ from saewidgets.workspace.extraction.extraction_job import (
     concrete,
     estimate,
     nothing_to_show,
-    remove_if_empty,
     run_extraction,
     store_bytes,
     table_bytes,
@@ -346,7 +345,6 @@ class Extractions:
         remove_tree(self._workspace.folder, Path(record.folder) / PARTS)
         if record.status is JobStatus.CANCELLED:
             remove_checkpoints(Path(record.folder) / CHECKPOINT)
-        remove_if_empty(Path(record.folder))
 
     def delete(self, extraction_id: str) -> int:
         """Remove an extraction and its files; labels, stars and notes stay. Returns the bytes freed.

@@ -159,7 +159,7 @@ def require_files(workspace: Workspace, *records: Any) -> None:
             hint = f"Do it there. If that machine is gone, start Python with SAEWIDGETS_HOST={record.host}."
             if record.host == workspace.settings.host:
                 what = f"The files of {record.name} are in another folder of this machine, or gone."
-                hint = "Do it in the workspace that has them. If they are gone, make an empty folder here."
+                hint = "Do it in the workspace that has them. If they are gone, make an empty folder, then delete it."
             raise StateError(what, where=_folder_of(record), hint=hint)
 
 

@@ -37,6 +37,9 @@ def test_what_has_its_files_elsewhere_is_seen_but_neither_resumed_nor_deleted(
     seen = here.trainings.get(run.id)
     assert (seen.record.host, seen.status, len(seen.metrics())) == ("there", JobStatus.COMPLETED, len(run.metrics()))
     longer = there.trainings.create(small_config(tiny_model_folder, name="longer", **ENDLESS))
+    waits = there.extractions.create(training_id=run.id, config={"tokens": 256})
+    waits.cancel()
+    there.extractions.delete(waits.id)
     longer.pause()
     longer.wait(60)
     assert longer.status is JobStatus.PAUSED

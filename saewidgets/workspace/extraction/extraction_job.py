@@ -290,8 +290,6 @@ def run_extraction(
         if interruption.request is not Request.PAUSE:
             team.end()
         rows.update(extraction_id, seen=seen if interruption.request is Request.PAUSE else None)
-        if interruption.request is not Request.PAUSE:
-            remove_if_empty(Path(record.folder))
         raise
     finally:
         del sae, lm
@@ -342,9 +340,3 @@ def nothing_to_show(record: ExtractionRecord) -> StateError:
         what = f"The extraction is {record.status.value} and has nothing to show yet."
         hint = "Wait until it has completed, or stop it and keep what was read."
     return StateError(what, where=record.id, hint=hint)
-
-
-def remove_if_empty(folder: Path) -> None:
-    """The folder of an extraction that has left nothing; one that holds something stays."""
-    with contextlib.suppress(OSError):
-        folder.rmdir()
