@@ -29,7 +29,6 @@ from saewidgets.errors import ConfigError
 from saewidgets.records import TrainingRecord
 from saewidgets.render.evaluation import FIGURES, shown
 from saewidgets.render.static_views import tile_values
-from saewidgets.workspace.folders import files_note
 
 COLUMNS = ("id", "name", "status", "progress", "loss", "l0", "fvu", "model", "created")
 
@@ -68,6 +67,8 @@ def list_runs(
 @command()
 def show(run: RunId) -> None:
     """Show one run: where it stands, its settings, its checkpoints."""
+    from saewidgets.workspace.folders import files_note  # sqlalchemy: slow to import
+
     handle = session.workspace.trainings.get(run)
     record, checkpoints = handle.record, list(handle.checkpoints())
     away = files_note(session.workspace, record)

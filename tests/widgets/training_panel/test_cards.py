@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -71,7 +72,8 @@ def test_it_says_whose_it_is_and_where_unless_mine_and_here(
 ) -> None:
     path, settings = None if is_shared else "catalog.sqlite", SimpleNamespace(user="me", host="here")
     storage = SimpleNamespace(url=None, has=lambda folder: False)
-    workspace: Any = SimpleNamespace(settings=settings, catalog=SimpleNamespace(path=path), storage=storage)
+    catalog = SimpleNamespace(path=path)
+    workspace: Any = SimpleNamespace(settings=settings, catalog=catalog, storage=storage, folder=Path("/home"))
     record = make_record("t", TrainingConfig(), started_by=user, host=host, folder="/")
     assert card_of(record, **place_of(workspace, record)).place == words
 

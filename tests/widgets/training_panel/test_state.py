@@ -66,7 +66,8 @@ def test_files_on_another_machine_are_looked_for_only_when_the_catalog_is_read(
         add_run(ws, "ended", TrainingConfig(), JobStatus.COMPLETED)
         add_run(ws, "mine", TrainingConfig(), JobStatus.COMPLETED, lane="here/cpu")
         add_run(ws, "seen", TrainingConfig(), JobStatus.COMPLETED)
-        (tmp_path / "trainings" / "seen").mkdir(parents=True)
+        for seen in ("seen", "mine"):
+            (tmp_path / "trainings" / seen).mkdir(parents=True)
         model = PanelModel(ws)
         model.read()
         found = {each.id: (each.place, each.has_files) for each in model.state().cards}
