@@ -149,7 +149,7 @@ class Workspace:
     @property
     def notice(self) -> str | None:
         """A note for the user about the whole workspace (for example a catalog on a network drive)."""
-        if self.storage.url is not None and self.catalog.path is not None:
+        if self.catalog.notice is None and self.storage.url is not None and self.catalog.path is not None:
             return (
                 f"The list of what {self.storage.name} holds is on this machine only ({self.catalog.path}). "
                 "Open it with a shared catalog (catalog_url=, SAEWIDGETS_CATALOG)."
