@@ -97,7 +97,7 @@ def capture_store(
 ) -> StoreFacts:
     """Capture the text into `folder`. Killed at any point and resumed, with the same device, versions and thread count,
     it ends in the same bytes. Pause writes a checkpoint; Stop ends the store with what there is. `on_shard` is called
-    at the checkpoints behind which all files are full."""
+    every few minutes, at a checkpoint behind which all files are full."""
     rows = CapturedRows(lm, packed, settings)
     return write_store(
         Path(folder), rows.plan, partial(rows.pieces, rows.contexts), control or NullControl(), hint=CAPTURE_HINT,
@@ -343,6 +343,8 @@ def _cut(path: Path, size: int) -> bool:
 FORMAT = 2  # of the checkpoint
 CHECKPOINT_SECONDS = 20.0
 """Seconds of work between two checkpoints: the most that a kill costs."""
+SHARD_SECONDS = 300.0
+"""Seconds of work between two calls of `on_shard`, at least: who uploads then has all tokens to upload again."""
 _THREADS = 4
 Ids = npt.NDArray[np.integer[Any]]
 
@@ -429,17 +431,18 @@ class StoreWriter:
         if facts.tokens is not None:
             row += int(facts.tokens[-1]) + 1
         require_space(self.folder, (facts.n_rows - self.rows) * row, "the store", hint)
-        saved = time.monotonic()
+        saved = told = time.monotonic()
         try:
             for piece in pieces(self.rows, control):
                 self.append(piece)
                 on_progress(self.rows)
-                is_full = self.rows % facts.rows_per_shard == 0
-                if control.take_checkpoint_request() or is_full or time.monotonic() - saved > CHECKPOINT_SECONDS:
+                is_due = self.rows % facts.rows_per_shard == 0 and time.monotonic() - told > SHARD_SECONDS
+                if control.take_checkpoint_request() or is_due or time.monotonic() - saved > CHECKPOINT_SECONDS:
                     self.checkpoint()
                     saved = time.monotonic()
-                if is_full:
+                if is_due:
                     on_shard()
+                    told = time.monotonic()
         except Interruption as interruption:
             if interruption.request is Request.PAUSE:
                 self.checkpoint()

@@ -147,6 +147,7 @@ def test_a_capture_whose_machine_is_lost_goes_on_elsewhere(
     machine: Machine, tiny_model_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("saewidgets.activations.store.SHARD_BYTES", 1 << 16)
+    monkeypatch.setattr("saewidgets.activations.store_write.SHARD_SECONDS", 0.0)
     here, there = machine("here"), machine("there")
     asked = (str(tiny_model_folder), {"kind": "text", "strings": TINY_TEXT}, STORED, 4_000)
     whole = completed(there.activations.capture(*asked, context_size=16)).record
