@@ -44,7 +44,7 @@ from saewidgets.activations.store import (
 )
 from saewidgets.activations.stream import check_text
 from saewidgets.durable import require_space, sealed, sha256_of, size_of, storage_errors, sync, write_json
-from saewidgets.errors import FormatError, SAEWidgetsError
+from saewidgets.errors import ConfigError, FormatError, SAEWidgetsError
 from saewidgets.events import Control, Interruption, NullControl, Request
 from saewidgets.lm import LoadedModel, capture, resolve_hook
 
@@ -197,7 +197,7 @@ def import_states(
     on_progress: Callable[[int], None] = lambda rows: None,
     resume: bool = False,
 ) -> StoreFacts:
-    """Copy hidden states into a store in `folder`; row r of all `files` (by hook name; as many rows) is of one token.
+    """Copy hidden states into a store in `folder`; row r of all `files` (by hook name) belongs to the same token.
     `dtype` None keeps the files' format; Stop ends the store with what there is."""
     plan = _import_plan(files, dtype, model, corpus)
     return write_store(
@@ -250,6 +250,13 @@ def _import_plan(
     files: Sequence[tuple[str, StatesFile]], dtype: str | None, model: str | None, corpus: str
 ) -> StorePlan:
     first = files[0][1]
+    for _, file in files:  # again: one may have been replaced while the import was paused
+        if file.rows != first.rows:
+            raise ConfigError(
+                f"{file.path.name} has {file.rows:,} rows, {first.path.name} {first.rows:,}: they hold different "
+                "tokens.",
+                where="paths", hint="Import them one by one.",
+            )
     dtype = dtype or ("float32" if len({file.stored_dtype for _, file in files}) > 1 else first.stored_dtype)
     widths = {name: file.width for name, file in files}
     facts = StoreFacts(

@@ -444,6 +444,10 @@ def test_several_layers_of_the_same_tokens_are_one_store(tmp_path: Path) -> None
         files.append((f"blocks.{layer}.hook_resid_post", look_at_states(tmp_path / f"layer_{layer}_states.pt")))
     facts = import_states(files, tmp_path / "s", dtype="bfloat16")
     assert list(facts.hooks) == ["blocks.0.hook_resid_post", "blocks.3.hook_resid_post"]
+    torch.save({"hidden_states": _states(7)}, tmp_path / "layer_5_states.pt")
+    with pytest.raises(ConfigError, match="hold different tokens"):
+        import_states([*files, (HOOK, look_at_states(tmp_path / "layer_5_states.pt"))], tmp_path / "t")
+    assert not (tmp_path / "t").exists()
 
 
 def test_a_paused_import_resumes_to_the_same_files(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
