@@ -172,6 +172,7 @@ def _put(
             setattr(row, name, getattr(label, name))
         row.scores = [dict(score) for score in label.scores]
         feature.updated_at = moment
+        feature.extraction_job_id = extraction_id or feature.extraction_job_id
         if label.created_at != new.created_at or label.text != new.text:
             continue  # the version that was there stays, and so does what it was made from
         for example in evidence.get(new.index, ()):

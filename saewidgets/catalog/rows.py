@@ -29,6 +29,7 @@ from saewidgets.catalog.tables import (
     SAERow,
     TemplateRow,
     TrainingRow,
+    UsedRow,
     database_now,
 )
 from saewidgets.config.arguments import shown
@@ -119,6 +120,14 @@ def change(row: Base, changes: Mapping[str, Any]) -> None:
         raise ValueError(f"A {type(row).__name__} has no columns {', '.join(sorted(unknown))}.")
     for name, value in changes.items():
         setattr(row, name, value)
+
+
+def named(session: Session, table: type[UsedRow], name: str) -> str:
+    """The key of a model or a dataset; one that was not used yet gets a row, and is not suggested."""
+    if session.get(table, name) is None:
+        session.add(table(name=name, facts={}, uses=0, created_at=now(session), used_at=0.0))
+        session.flush()
+    return name
 
 
 def has_words(search: str | None, *columns: Any) -> list[ColumnElement[bool]]:

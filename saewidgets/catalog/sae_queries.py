@@ -17,8 +17,28 @@ from sqlalchemy.orm import Session
 from saewidgets.catalog.database import Database
 from saewidgets.catalog.extraction_queries import remove_jobs, seen_latents
 from saewidgets.catalog.filestate import Files, recorded, state_of
-from saewidgets.catalog.rows import LARGEST, change, find, has_words, in_use, missing, new_sae_id, now, unfinished
-from saewidgets.catalog.tables import SOURCES, ExtractionRow, JobRow, SAERow, TrainingRow
+from saewidgets.catalog.rows import (
+    LARGEST,
+    change,
+    find,
+    has_words,
+    in_use,
+    missing,
+    named,
+    new_sae_id,
+    now,
+    unfinished,
+)
+from saewidgets.catalog.tables import (
+    SOURCES,
+    ExtractionRow,
+    JobRow,
+    LayerNumber,
+    ModelName,
+    ModelRow,
+    SAERow,
+    TrainingRow,
+)
 from saewidgets.config import arguments
 from saewidgets.config.names import names_of, one_name, storable
 from saewidgets.errors import ConfigError
@@ -27,12 +47,14 @@ from saewidgets.records import Records, SAERecord
 FACETS = ("source", "model", "layer", "architecture", "format")
 """Columns by which the library is narrowed down."""
 
+_MODEL = func.nullif(func.lower(SAERow.model), ModelName.unknown).nulls_last()
+_LAYER = func.nullif(SAERow.layer, LayerNumber.unknown).nulls_last()
 SORTS: Mapping[str, tuple[Any, ...]] = {
     "newest": (SAERow.created_at.desc(), SAERow.id),
     "oldest": (SAERow.created_at.asc(), SAERow.id),
     "name": (func.lower(SAERow.name), SAERow.created_at.desc(), SAERow.id),
-    "model": (func.lower(SAERow.model).nulls_last(), SAERow.layer.nulls_last(), func.lower(SAERow.name), SAERow.id),
-    "layer": (SAERow.layer.nulls_last(), func.lower(SAERow.model).nulls_last(), func.lower(SAERow.name), SAERow.id),
+    "model": (_MODEL, _LAYER, func.lower(SAERow.name), SAERow.id),
+    "layer": (_LAYER, _MODEL, func.lower(SAERow.name), SAERow.id),
     "d_sae": (SAERow.d_sae.desc(), func.lower(SAERow.name), SAERow.id),
     "size": (SAERow.size_bytes.desc(), func.lower(SAERow.name), SAERow.id),
 }
@@ -153,7 +175,7 @@ class SAEQueries:
                 "created_at": moment, "updated_at": moment, "tags": [*tags],
             })  # fmt: skip
             session.add(row)
-            session.flush()
+            _refer(session, row)
             return self._record(session, row.id)
 
         try:
@@ -192,7 +214,7 @@ class SAEQueries:
                 row.details = dict(metadata)
             change(row, about)
             row.updated_at = now(session)
-            session.flush()
+            _refer(session, row)
             return self._record(session, sae_id), before
 
         return self._database.write(write)
@@ -247,7 +269,7 @@ class SAEQueries:
             change(row, {**changes, "tags": builtins.list(changes["tags"])} if "tags" in changes else changes)
             if changes.keys() - {"statistics"}:  # those are computed, not changed
                 row.updated_at = now(session)
-            session.flush()
+            _refer(session, row)
             return self._record(session, sae_id)
 
         return self._database.write(write)
@@ -295,6 +317,12 @@ class SAEQueries:
                 "state_note": note,
             }))  # fmt: skip
         return found
+
+
+def _refer(session: Session, row: SAERow) -> None:
+    """Let the row refer to its model, and flush."""
+    row.model_id = named(session, ModelRow, row.model) if row.model is not None else None
+    session.flush()
 
 
 def _refuse_used(session: Session, row: SAERow) -> None:

@@ -21,7 +21,7 @@ from saewidgets.catalog.database import catalog_error, damaged, file_lock, trans
 from saewidgets.catalog.tables import Base
 from saewidgets.errors import CatalogError, StorageError
 
-HEAD = "0007"
+HEAD = "0008"
 """The schema this version of the package works with: the newest file in `migrations/versions`."""
 
 MIGRATIONS = Path(__file__).parent / "migrations"

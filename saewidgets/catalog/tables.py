@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 from sqlalchemy import BigInteger, CheckConstraint, Dialect, Float, ForeignKey, Index, Integer, MetaData, String, Text
 from sqlalchemy.ext.compiler import compiles
@@ -52,6 +52,30 @@ class AnyFloat(TypeDecorator[float]):
 
     def process_result_value(self, value: float | None, dialect: Dialect) -> float:
         return math.nan if value is None else float(value)
+
+
+class _OrUnknown(TypeDecorator[Any]):
+    """What files may not say, in a column that is never null: `unknown` stands for None."""
+
+    unknown: ClassVar[str | int]
+
+    def process_bind_param(self, value: Any, dialect: Dialect) -> Any:
+        return self.unknown if value is None else value
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> Any:
+        return None if value == self.unknown else value
+
+
+class ModelName(_OrUnknown):
+    """Of an SAE."""
+
+    impl, unknown, cache_ok = String, "unknown", True
+
+
+class LayerNumber(_OrUnknown):
+    """Of an SAE."""
+
+    impl, unknown, cache_ok = Integer, -1, True
 
 
 class database_now(FunctionElement[float]):  # noqa: N801 - reads as the SQL function it is
@@ -142,6 +166,15 @@ class DatasetRow(UsedRow):
     __tablename__ = "datasets"
 
 
+def _model_id() -> Mapped[str | None]:
+    """The model, where it is among those that were used here; null once it is forgotten."""
+    return mapped_column(String(512), ForeignKey("models.name", ondelete="SET NULL"), index=True)
+
+
+def _dataset_id() -> Mapped[str | None]:
+    return mapped_column(String(512), ForeignKey("datasets.name", ondelete="SET NULL"), index=True)
+
+
 class JobRow(Base):
     """Anything that runs in the background, in any process."""
 
@@ -219,7 +252,9 @@ class TrainingRow(Base):
     name: Mapped[str]
     config: Mapped[dict[str, Any]]
     model: Mapped[str] = mapped_column(String(512), index=True)
+    model_id: Mapped[str | None] = _model_id()
     corpus: Mapped[str]
+    dataset_id: Mapped[str | None] = _dataset_id()
     hook_name: Mapped[str] = mapped_column(String(255))
     architecture: Mapped[str] = mapped_column(String(64))
     d_sae: Mapped[int]
@@ -254,7 +289,7 @@ class TrainingRow(Base):
 class TemplateRow(Base):
     """A training configuration that is kept under a name, to start runs from.
 
-    `config` says everything; `model_id` and `dataset_id` are what forms suggest, and go when those are forgotten.
+    `config` says everything; `model_id` and `dataset_id` are what forms suggest.
     """
 
     __tablename__ = "training_templates"
@@ -262,8 +297,8 @@ class TemplateRow(Base):
     id: Mapped[str] = mapped_column(Key, primary_key=True)
     name: Mapped[str] = mapped_column(String(160))
     description: Mapped[str] = mapped_column(default="")
-    model_id: Mapped[str | None] = mapped_column(String(512), ForeignKey("models.name", ondelete="SET NULL"))
-    dataset_id: Mapped[str | None] = mapped_column(String(512), ForeignKey("datasets.name", ondelete="SET NULL"))
+    model_id: Mapped[str | None] = _model_id()
+    dataset_id: Mapped[str | None] = _dataset_id()
     corpus: Mapped[str]
     architecture: Mapped[str] = mapped_column(String(64))
     config: Mapped[dict[str, Any]]
@@ -272,11 +307,7 @@ class TemplateRow(Base):
     created_at: Mapped[float]
     updated_at: Mapped[float]
 
-    __table_args__ = (
-        Index("uq_training_templates_name", "name", unique=True),
-        Index("ix_training_templates_model_id", "model_id"),
-        Index("ix_training_templates_dataset_id", "dataset_id"),
-    )
+    __table_args__ = (Index("uq_training_templates_name", "name", unique=True),)
 
 
 class MetricRow(Base):
@@ -331,9 +362,10 @@ class SAERow(Base):
     id: Mapped[str] = mapped_column(Key, primary_key=True)
     name: Mapped[str]
     source: Mapped[str] = mapped_column(String(32))
-    model: Mapped[str | None] = mapped_column(String(512), index=True)
+    model: Mapped[str | None] = mapped_column(ModelName(512), index=True, nullable=False)
+    model_id: Mapped[str | None] = _model_id()
     hook_name: Mapped[str | None] = mapped_column(String(255))
-    layer: Mapped[int | None] = mapped_column(Integer, index=True)
+    layer: Mapped[int | None] = mapped_column(LayerNumber(), index=True, nullable=False)
     architecture: Mapped[str] = mapped_column(String(64), index=True)
     d_in: Mapped[int]
     d_sae: Mapped[int]
@@ -406,7 +438,8 @@ class ExtractionRow(Base):
 class FeatureRow(Base):
     """Labels, a star or a note of one latent; they outlive every extraction. Latents without any have no row.
 
-    `label`, `label_source`, `label_by` and `score` repeat the label that counts, so that lists need no other table.
+    `label`, `label_source`, `label_by` and `score` repeat the label that counts, so that lists need no other table;
+    `extraction_job_id` is the extraction that its newest label was made from.
     `updated_at` grows with every change of the row or its labels, within one SAE or training strictly.
     """
 
@@ -415,6 +448,9 @@ class FeatureRow(Base):
     id: Mapped[str] = mapped_column(Key, primary_key=True)
     training_id: Mapped[str | None] = mapped_column(Key, ForeignKey("trainings.id", ondelete="CASCADE"))
     external_sae_id: Mapped[str | None] = mapped_column(Key, ForeignKey("external_saes.id", ondelete="CASCADE"))
+    extraction_job_id: Mapped[str | None] = mapped_column(
+        Key, ForeignKey("extraction_jobs.id", ondelete="SET NULL"), index=True
+    )
     neuron_index: Mapped[int]
     label: Mapped[str] = mapped_column(default="")
     label_source: Mapped[str | None] = mapped_column(String(16))

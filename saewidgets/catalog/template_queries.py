@@ -11,7 +11,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from saewidgets.catalog.database import Database
-from saewidgets.catalog.rows import change, find, new_template_id, now, shared
+from saewidgets.catalog.rows import change, find, named, new_template_id, now, shared
 from saewidgets.catalog.tables import DatasetRow, ModelRow, TemplateRow, UsedRow
 from saewidgets.config import TextCorpus
 from saewidgets.config.templates import TrainingTemplate
@@ -140,13 +140,9 @@ def _fill(
     row.description, row.architecture, row.corpus = template.description, config.sae.architecture, corpus.label
     row.config, row.details = config.to_data(), dict(came or {})
     row.created_at, row.updated_at = row.created_at or moment, moment
-    row.model_id, row.dataset_id = config.model, corpus.label
-    if isinstance(corpus, TextCorpus) and len(corpus.files) == 1:
-        row.dataset_id = corpus.files[0]
-    for table, wanted in ((ModelRow, row.model_id), (DatasetRow, row.dataset_id)):
-        if session.get(table, wanted) is None:  # not used yet: not suggested
-            session.add(table(name=wanted, facts={}, uses=0, created_at=moment, used_at=0.0))
-            session.flush()
+    only_file = corpus.files[0] if isinstance(corpus, TextCorpus) and len(corpus.files) == 1 else None
+    row.model_id = named(session, ModelRow, config.model)
+    row.dataset_id = named(session, DatasetRow, only_file or corpus.label)
     session.add(row)
     session.flush()
     return row

@@ -20,6 +20,7 @@ from saewidgets.catalog.rows import (
     find,
     in_use,
     made,
+    named,
     now,
     of_job,
     refuse_while_going,
@@ -27,7 +28,7 @@ from saewidgets.catalog.rows import (
     statuses,
     unfinished,
 )
-from saewidgets.catalog.tables import CheckpointRow, ExtractionRow, JobRow, SAERow, TrainingRow
+from saewidgets.catalog.tables import CheckpointRow, DatasetRow, ExtractionRow, JobRow, ModelRow, SAERow, TrainingRow
 from saewidgets.config.names import MAX_NAME, names_of, one_line, search_words, storable
 from saewidgets.errors import NotFoundError, StateError
 from saewidgets.events import JobStatus
@@ -78,6 +79,8 @@ class TrainingQueries(RowsOfJobs[TrainingRecord]):
                 if not values.pop("name_given", True) and free_name:
                     values["name"] = free_name(values["name"], names | _names_like(session, values["name"]))
                 names.add(values["name"])
+                values["model_id"] = named(session, ModelRow, values["model"])
+                values["dataset_id"] = named(session, DatasetRow, values.get("dataset_id") or values["corpus"])
                 session.add(TrainingRow(**values))
 
         self._database.write(write)

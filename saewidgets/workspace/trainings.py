@@ -29,7 +29,7 @@ from saewidgets.events import JobStatus
 from saewidgets.records import Records, TrainingRecord
 from saewidgets.workspace.capture.stored_corpus import total_tokens
 from saewidgets.workspace.checked import checks_arguments
-from saewidgets.workspace.corpora import from_row, from_rows, to_rows
+from saewidgets.workspace.corpora import dataset_name, from_row, from_rows, to_rows
 from saewidgets.workspace.folders import require_files
 from saewidgets.workspace.handle import Names
 from saewidgets.workspace.sinks import OnEvent, Sinks, as_sinks
@@ -333,7 +333,8 @@ class Trainings:
                     "id": training_id, "job_id": job_id, "config": row, "model": config.model,
                     "name": each.name or config.name or config.default_name,
                     "name_given": each.name is None and bool(config.name),
-                    "corpus": config.corpus.label, "hook_name": config.hook_name, "d_sae": config.sae.d_sae,
+                    "corpus": config.corpus.label, "dataset_id": dataset_name(config.corpus),
+                    "hook_name": config.hook_name, "d_sae": config.sae.d_sae,
                     "architecture": config.sae.architecture, "device": config.device,
                     "lane": workspace.manager.lane(first.device), "tokens_total": total, "folder": folder,
                     "retry_of": each.retry_of, "group_id": group[0] if group else None,

@@ -100,7 +100,12 @@ def test_evidence_stays_with_its_label(catalog: Catalog, sae: Origin) -> None:
     assert [(e.tokens, e.activations, e.peak, e.value, e.kind) for e in examples] == [
         (EXAMPLE.tokens, EXAMPLE.activations, 1, 2.5, "evidence")
     ] * 2
+    read_from = select(FeatureRow.extraction_job_id)
+    with catalog.features._database.read() as session:
+        assert session.scalar(read_from) == "ext_1"
     catalog.extractions.delete(record.id)
+    with catalog.features._database.read() as session:
+        assert session.scalar(read_from) is None
     assert len(features.evidence(kept.id)) == 2
     again = replace(auto, created_at=2000.0)
     features.put_labels(sae, [again], newer, evidence={7: [EXAMPLE]}, extraction_id="ext_gone")

@@ -131,6 +131,30 @@ def test_from_0006(folder: Path) -> None:
     assert _is_backed_up(folder, "0006")
 
 
+def test_from_0007(folder: Path) -> None:
+    """Rows refer to the models and datasets that were used here; what files did not say is unknown, not null."""
+    model = {"name": "gpt2", "facts": "{}", "uses": 3, "created_at": 1.0, "used_at": 2.0}
+    silent = {**_SAE, "id": "sae_1", "path": "saes/one", "model": None, "layer": None, "source": "local",
+              "created_at": 2000.0}  # fmt: skip
+    known = {**_SAE, "id": "sae_2", "path": "saes/two", "training_id": "train_1", "created_at": 1000.0}
+    feature = {"id": "feat_sae_2_3", "external_sae_id": "sae_2", "neuron_index": 3, "label": "ships",
+               "label_by": "", "notes": "", "starred": True, "created_at": 1.0, "updated_at": 2.0}  # fmt: skip
+    _old_catalog(folder, "0007", ("models", model), ("trainings", _TRAINING), ("external_saes", silent),
+                 ("external_saes", known), ("features", feature))  # fmt: skip
+    with Catalog(folder, host="box") as catalog:
+        first, second = catalog.saes.list(sort="layer")
+        assert [(one.model, one.layer) for one in (first, second)] == [("gpt2", 6), (None, None)]
+        assert catalog.features.list(catalog.features.origin("sae_2"))[0].label == "ships"
+        with closing(sqlite3.connect(folder / "catalog.sqlite")) as connection:
+            found = connection.execute("SELECT model, model_id, layer FROM external_saes ORDER BY id").fetchall()
+            assert found == [("unknown", None, -1), ("gpt2", "gpt2", 6)]
+            assert connection.execute("SELECT model_id, dataset_id FROM trainings").fetchall() == [("gpt2", None)]
+        assert catalog.saes.update("sae_1", model="org/other", layer=2).model == "org/other"
+        catalog.models.delete("org/other")
+        assert catalog.saes.get("sae_1").model == "org/other"  # only the reference goes
+    assert _is_backed_up(folder, "0007")
+
+
 def test_a_blank_one_of_each_version_migrates(tmp_path: Path) -> None:
     for version in schema.known_versions():
         _old_catalog(tmp_path / version, version)
