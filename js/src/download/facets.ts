@@ -14,18 +14,21 @@ export interface Option {
   canonical: boolean;
 }
 
-function keyIn(row: VariantRow, facet: Facet): string | null {
-  switch (facet) {
-    case "site":
-      return row.site;
-    case "layer":
-      return row.layer === null ? null : String(row.layer);
-    case "width":
-      return row.width ?? (row.d_sae === null ? null : String(row.d_sae));
-    case "l0":
-      return row.l0 === null ? null : String(row.l0);
-  }
-}
+const VALUES: Record<Facet, (row: VariantRow) => string | number | null> = {
+  site: (row) => row.site,
+  layer: (row) => row.layer,
+  width: (row) => row.width ?? row.d_sae,
+  l0: (row) => row.l0,
+};
+
+const WORDS: Record<Facet, (value: string) => string> = {
+  site: siteWords,
+  layer: (value) => value,
+  width: (value) => value.replace(/m$/, "M"),
+  l0: (value) => l0Words(Number(value)),
+};
+
+const keyIn = (row: VariantRow, facet: Facet): string | null => VALUES[facet](row)?.toString() ?? null;
 
 export function matching(rows: readonly VariantRow[], choices: Choices): VariantRow[] {
   return rows.filter((row) => choices.every(([facet, value]) => keyIn(row, facet) === value));
@@ -41,7 +44,7 @@ export function optionsOf(rows: readonly VariantRow[], facet: Facet, choices: Ch
   for (const row of pool) {
     const value = keyIn(row, facet);
     if (value === null) continue;
-    const option = found.get(value) ?? { value, label: labelOf(row, facet), count: 0, canonical: false, row };
+    const option = found.get(value) ?? { value, label: WORDS[facet](value), count: 0, canonical: false, row };
     option.count += 1;
     option.canonical ||= row.canonical;
     found.set(value, option);
@@ -49,19 +52,6 @@ export function optionsOf(rows: readonly VariantRow[], facet: Facet, choices: Ch
   return [...found.values()]
     .sort((a, b) => order(a.row, b.row, facet))
     .map(({ value, label, count, canonical }) => ({ value, label, count, canonical }));
-}
-
-function labelOf(row: VariantRow, facet: Facet): string {
-  switch (facet) {
-    case "site":
-      return siteWords(row.site ?? "");
-    case "l0":
-      return l0Words(row.l0 ?? 0);
-    case "width":
-      return (keyIn(row, facet) ?? "").replace(/m$/, "M");
-    default:
-      return keyIn(row, facet) ?? "";
-  }
 }
 
 const SITE_ORDER = ["resid_pre", "resid_mid", "resid_post", "mlp_out", "attn_out", "transcoder"];

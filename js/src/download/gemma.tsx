@@ -1,7 +1,7 @@
 /** Gemma Scope: which SAE, by site, layer, width and L0. */
 import { useEffect } from "preact/hooks";
-import { rove, useUid } from "../lib/a11y";
-import { Button } from "../lib/controls";
+import { useUid } from "../lib/a11y";
+import { Button, Segments } from "../lib/controls";
 import * as f from "../lib/format";
 import { Empty, Pick, put } from "../lib/kit";
 import type { VariantRow } from "../lib/wire";
@@ -130,9 +130,7 @@ function FacetBox({ facet, options, choices, onPick }: FacetProps) {
         ) : (
           // without a choice the focus goes to what there is to choose from
           <span data-back={`[role="radiogroup"][aria-label="${TITLES[facet]}"] :is(input, [tabindex="0"])`}>
-            <button type="button" class="lk" aria-label={`Any ${TITLES[facet]}`} onClick={() => onPick(null)}>
-              any
-            </button>
+            <Button text="any" kind="link" label={`Any ${TITLES[facet]}`} onClick={() => onPick(null)} />
           </span>
         )}
       </h3>
@@ -173,38 +171,16 @@ function Radios({ facet, options, value, onPick }: RadiosProps) {
 }
 
 function Layers({ options, value, onPick }: RadiosProps) {
-  const at = Math.max(
-    0,
-    options.findIndex((option) => option.value === value),
-  );
+  const counts = new Map(options.map((option) => [option.value, option.count]));
   return (
-    <div
+    <Segments
+      label="Layer"
       class="lay"
-      role="radiogroup"
-      aria-label="Layer"
-      onKeyDown={(event) => {
-        const next = rove(event, "[role=radio]");
-        const option = next === null ? undefined : options[next];
-        if (option && option.value !== value) onPick(option.value);
-      }}
-    >
-      {options.map((option, i) => (
-        // biome-ignore lint/a11y/useSemanticElements: drawn as cells; arrows, roles and states are all here
-        <button
-          key={option.value}
-          type="button"
-          role="radio"
-          aria-checked={option.value === value}
-          aria-label={`Layer ${option.label}, ${f.plural(option.count, "SAE")}`}
-          tabIndex={i === at ? 0 : -1}
-          onClick={() => {
-            if (option.value !== value) onPick(option.value);
-          }}
-        >
-          {option.label}
-          <small>{f.count(option.count)}</small>
-        </button>
-      ))}
-    </div>
+      options={options}
+      selected={value}
+      onSelect={(to) => to !== value && onPick(to)}
+      nameOf={(layer) => `Layer ${layer}, ${f.plural(counts.get(layer) ?? 0, "SAE")}`}
+      below={(layer) => <small>{f.count(counts.get(layer) ?? 0)}</small>}
+    />
   );
 }

@@ -1,6 +1,7 @@
 /** What one tab has found: a listing, what is chosen in it, and the preview of one SAE. */
 import { type Signal, signal } from "@preact/signals";
 import { Latest } from "../lib/ask";
+import { finder } from "../lib/format";
 import type { AnswerTo } from "../lib/rpc";
 import { type BaseStore, withKey } from "../lib/store";
 import * as wire from "../lib/wire";
@@ -122,12 +123,8 @@ const nameOf = ({ repo_id, revision, path }: Pick<wire.DownloadCard, "repo_id" |
   `${repo_id}@${revision ?? ""}/${path}`;
 
 export function searched(rows: readonly wire.VariantRow[], search: string): readonly wire.VariantRow[] {
-  const words = search.toLowerCase().split(/\s+/).filter(Boolean);
-  if (words.length === 0) return rows;
-  return rows.filter((row) => {
-    const text = textOf(row);
-    return words.every((word) => text.includes(word));
-  });
+  const found = finder(search);
+  return search.trim() === "" ? rows : rows.filter((row) => found(textOf(row)));
 }
 
 const texts = new WeakMap<wire.VariantRow, string>(); // a search looks at thousands with every letter

@@ -3,7 +3,7 @@ import type { ComponentChildren } from "preact";
 import { Button, NoteBox, type NoteProps } from "../lib/controls";
 import * as f from "../lib/format";
 import { asksConvention, Convention } from "../lib/forms";
-import { flip, Pick } from "../lib/kit";
+import { flip, into, Pick } from "../lib/kit";
 import { Facts as Pairs } from "../lib/table";
 import type { HubWarning, Preview, VariantRow } from "../lib/wire";
 import { type Finding, MOST, toFetch } from "./listing";
@@ -25,12 +25,7 @@ export function PreviewPane({ store, finding, rows }: PaneProps) {
   const asks = [problem, ...(preview?.warnings ?? [])].some(asksConvention);
   const convention = asks && (
     <div class="look-notes line">
-      <Convention
-        value={answer.value}
-        onChange={(value) => {
-          answer.value = value;
-        }}
-      />
+      <Convention value={answer.value} onChange={into(answer)} />
     </div>
   );
   if (problem) {

@@ -14,7 +14,7 @@ import type { DownloadCard, KnownRepo } from "../lib/wire";
 import { GemmaScope } from "./gemma";
 import { Linked, places } from "./problems";
 import { AnyRepository } from "./repository";
-import { Store, type TabId } from "./store";
+import { Store } from "./store";
 import {
   anythingRuns,
   buttonsFor,
@@ -62,9 +62,7 @@ export function Widget({ store }: { store: Store }) {
             { id: "known", label: "Known repositories", count: known || undefined },
           ]}
           selected={tab}
-          onSelect={(id) => {
-            store.tab.value = id as TabId;
-          }}
+          onSelect={into(store.tab)}
         />
       </div>
       <Notes store={store} />
@@ -89,7 +87,8 @@ export function Known({ store }: { store: Store }) {
   const data = store.known.value;
   useEffect(() => void store.loadKnown(), [store]); // again, where there was no kernel to ask at first
   const search = store.knownSearch.value;
-  const rows = (data?.repositories ?? []).filter((row) => matches(row, search));
+  const found = f.finder(search);
+  const rows = (data?.repositories ?? []).filter((row) => found(textOf(row)));
   return (
     <>
       <div class="tb">
@@ -139,12 +138,8 @@ function Repository({ store, row }: { store: Store; row: KnownRepo }) {
   );
 }
 
-function matches({ repo_id, name, model, format, sites, widths }: KnownRepo, search: string): boolean {
-  const parts = [repo_id, name, model, formatWords(format), ...sites, ...sites.map(siteWords), ...widths];
-  const text = parts.join(" ").toLowerCase();
-  const words = search.toLowerCase().split(/\s+/);
-  return words.every((word) => text.includes(word));
-}
+const textOf = ({ repo_id, name, model, format, sites, widths }: KnownRepo): string =>
+  [repo_id, name, model, formatWords(format), ...sites, ...sites.map(siteWords), ...widths].join(" ");
 
 export function Downloads({ store }: { store: Store }) {
   const { downloads } = store.state.value;

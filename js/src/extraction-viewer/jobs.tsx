@@ -1,5 +1,5 @@
 /** The extractions of the workspace: how far each is, and what can be done with it. */
-import { Button, NoteBox } from "../lib/controls";
+import { Button } from "../lib/controls";
 import * as f from "../lib/format";
 import {
   Buttons,
@@ -12,7 +12,7 @@ import {
   StatusWord,
   useCard,
 } from "../lib/kit";
-import { CardNotes, placed } from "../lib/notes";
+import { CardNotes, Failed } from "../lib/notes";
 import { hasProgressBar, isActive, isUnderWay, statusOf } from "../lib/statuses";
 import { line } from "../lib/tokens";
 import type { ExtractionCard } from "../lib/wire";
@@ -106,18 +106,16 @@ function Card({ store, card }: { store: Store; card: ExtractionCard }) {
           <LogitsRow store={store} card={card} />
           <CardNotes store={store} id={id} title="Done.">
             {said && (
-              <NoteBox
+              <Failed
                 tone={toneOf(status)}
-                title={placed(said)}
+                problem={said}
                 actions={
                   status === "failed" &&
                   sae_id !== null && (
                     <Button text="Edit and retry" small onClick={() => store.starting.openFor(sae_id, id)} />
                   )
                 }
-              >
-                {said.hint}
-              </NoteBox>
+              />
             )}
           </CardNotes>
         </>
@@ -152,9 +150,7 @@ function LogitsRow({ store, card }: { store: Store; card: ExtractionCard }) {
       </div>
       {job.note && ["failed", "interrupted"].includes(status) && (
         <div class="lgj-note">
-          <NoteBox tone={toneOf(status)} title={placed(job.note)}>
-            {job.note.hint}
-          </NoteBox>
+          <Failed tone={toneOf(status)} problem={job.note} />
         </div>
       )}
     </div>

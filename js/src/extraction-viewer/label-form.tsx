@@ -75,15 +75,9 @@ export function LabelForm({ store, page }: { store: Store; page: FeaturePage }) 
       <p class="xs t2" id={`${id}-said`}>
         <span role="status">{said?.index === index ? `${said.words} ` : changed ? "Not saved yet. " : ""}</span>
         {words || (page.fired > 0 ? "No label yet: the list shows its strongest tokens." : "No label yet.")}{" "}
-        <button
-          type="button"
-          class="lk"
-          aria-expanded={more}
-          aria-controls={`${id}-all`}
-          onClick={() => setMore(!more)}
-        >
+        <Button kind="link" expanded={more} controls={`${id}-all`} onClick={() => setMore(!more)}>
           {more ? `Hide ${all}` : `Show ${n > 1 ? "all " : ""}${all}`}
-        </button>
+        </Button>
       </p>
       <HiddenNote text={`${draft.label}${draft.description}${draft.notes}`} />
       {more && (

@@ -6,7 +6,6 @@ import { useUid } from "../lib/a11y";
 import { Button, useHelp } from "../lib/controls";
 import * as f from "../lib/format";
 import { Histogram } from "../lib/histogram";
-import { Icon } from "../lib/icons";
 import { Menu } from "../lib/kit";
 import { Failed, ItemNotes } from "../lib/notes";
 import { Facts } from "../lib/table";
@@ -215,17 +214,15 @@ export function PageBar({ store, open, index }: BarProps) {
         onClick={() => store.step("random")}
       />
       <div class="sp" />
-      <button
-        type="button"
-        class={starred ? "b s on" : "b s"}
-        aria-label="Star"
-        aria-pressed={starred}
+      <Button
+        text="Star"
+        small
+        icon={starred ? "starred" : "star"}
+        class={starred ? "on" : ""}
+        pressed={starred}
         title={starred ? "Take the star (S)" : "Star (S)"}
         onClick={() => store.star(index, !starred)}
-      >
-        <Icon name={starred ? "starred" : "star"} />
-        <span>Star</span>
-      </button>
+      />
       <Button text="Steer" small disabled={open.d_sae === 0} onClick={() => store.steer(index)} />
       <Copy store={store} icon="link" label="Copy link to this view" text={() => page?.link ?? ""} />
       <Button small icon="more" label={more} popup="menu" expanded={menu} onClick={() => setMenu(!menu)} />

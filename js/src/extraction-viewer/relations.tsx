@@ -1,8 +1,8 @@
 /** Tokens a feature peaks at; features like it, and features that fire with it. */
-import { Button, NoteBox } from "../lib/controls";
+import { Button } from "../lib/controls";
 import * as f from "../lib/format";
 import { Histogram } from "../lib/histogram";
-import { placed } from "../lib/notes";
+import { Failed, placed } from "../lib/notes";
 import { num, Table } from "../lib/table";
 import { LabelOrTokens, line, TokenChip } from "../lib/tokens";
 import type { RelatedFeature, TokenCount } from "../lib/wire";
@@ -52,12 +52,7 @@ export function NotKnown({ problem, wait, onAgain }: NotKnownProps) {
       </p>
     );
   }
-  const again = <Button text="Try again" small onClick={onAgain} />;
-  return (
-    <NoteBox title={placed(problem)} actions={again}>
-      {problem.hint}
-    </NoteBox>
-  );
+  return <Failed tone="plain" problem={problem} onAgain={onAgain} />;
 }
 
 export function LogitTables({ feature }: { feature: FeatureView }) {

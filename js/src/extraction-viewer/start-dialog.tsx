@@ -6,11 +6,11 @@ import { CodeLine } from "../lib/copy";
 import * as f from "../lib/format";
 import { SettingField } from "../lib/forms";
 import { Icon } from "../lib/icons";
-import { Empty, NothingMatches, Pick, Search } from "../lib/kit";
-import { Failed, placed } from "../lib/notes";
+import { Empty, FilterPick, NothingMatches, Search } from "../lib/kit";
+import { Failed } from "../lib/notes";
 import { num, Table, unseen } from "../lib/table";
 import { line } from "../lib/tokens";
-import type { Choice, ExtractionField, SaeChoice } from "../lib/wire";
+import type { ExtractionField, SaeChoice } from "../lib/wire";
 import type { Starting } from "./start";
 
 interface Ways {
@@ -43,19 +43,17 @@ export function Choose({ starting, ways }: { starting: Starting; ways: Ways }) {
         <Button kind="quiet" icon="close" label="Close" onClick={() => starting.close()} />
       </div>
       <div class="tb">
-        <Filter
-          label="Source"
-          all="All sources"
+        <FilterPick
+          {...{ label: "Source", all: "All sources", class: "pick", width: 124 }}
           value={starting.source.value}
           choices={choices?.sources ?? []}
-          onChange={(source) => starting.filter({ source })}
+          onPick={(source) => starting.filter({ source })}
         />
-        <Filter
-          label="Model"
-          all="All models"
+        <FilterPick
+          {...{ label: "Model", all: "All models", class: "pick", width: 124 }}
           value={starting.model.value}
           choices={choices?.models ?? []}
-          onChange={(model) => starting.filter({ model })}
+          onPick={(model) => starting.filter({ model })}
         />
         <div class="sp" />
         <Search
@@ -92,31 +90,6 @@ export function Choose({ starting, ways }: { starting: Starting; ways: Ways }) {
 
 const countWords = (shown: number, total: number, note: string): string =>
   [`${f.count(shown)} of ${f.plural(total, "SAE")}`, line(note)].filter(Boolean).join("; ");
-
-interface FilterProps {
-  label: string;
-  all: string;
-  value: string | null;
-  choices: readonly Choice[];
-  onChange: (value: string | null) => void;
-}
-
-function Filter({ label, all, value, choices, onChange }: FilterProps) {
-  const options = choices.map(({ value, label, count }) => ({
-    ...{ value, label: count === null ? line(label) : `${line(label)} (${f.count(count)})` },
-  }));
-  return (
-    <Pick
-      label={label}
-      class="pick"
-      width={124}
-      chosen={value !== null}
-      value={value ?? ""}
-      options={[{ value: "", label: all }, ...options]}
-      onPick={(chosen) => onChange(chosen || null)}
-    />
-  );
-}
 
 function None({ starting, total, ways }: { starting: Starting; total: number; ways: Ways }) {
   const [adding, setAdding] = useState(false);
@@ -323,9 +296,7 @@ function Estimate({ starting }: { starting: Starting }) {
     <div class="est" role="group" aria-label="Estimate" aria-busy={busy}>
       {data?.problem ? (
         <div class="warnings notes">
-          <NoteBox tone="warn" title={placed(data.problem)}>
-            {data.problem.hint}
-          </NoteBox>
+          <Failed tone="warn" problem={data.problem} />
         </div>
       ) : check && !bad ? (
         <>

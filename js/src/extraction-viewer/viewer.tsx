@@ -8,7 +8,7 @@ import { WidgetNotes } from "../lib/notes";
 import type { Model } from "../lib/rpc";
 import { statusOf } from "../lib/statuses";
 import { line } from "../lib/tokens";
-import type { Context, OpenExtraction, Tab } from "../lib/wire";
+import type { Context, OpenExtraction } from "../lib/wire";
 import { showContext } from "./example-list";
 import { List } from "./grid";
 import { Jobs } from "./jobs";
@@ -138,7 +138,7 @@ function Opened({ store, open }: { store: Store; open: OpenExtraction }) {
             { id: "prompt", label: "On a prompt" },
             { id: "jobs", label: "Jobs", ...(active > 0 ? { count: f.count(active) } : {}) },
           ]}
-          onSelect={(id) => store.setTab(id as Tab)}
+          onSelect={(id) => store.setTab(id)}
         />
         <div class="sp" />
         <Button

@@ -56,6 +56,7 @@ interface ButtonProps {
   disabled?: boolean;
   submit?: boolean;
   expanded?: boolean;
+  pressed?: boolean;
   controls?: string;
   describedBy?: string | undefined;
   popup?: "menu";
@@ -81,6 +82,7 @@ export function Button(props: ButtonProps) {
       title={props.title ?? (text ? undefined : label)}
       aria-disabled={disabled ? "true" : undefined}
       aria-expanded={props.expanded}
+      aria-pressed={props.pressed}
       aria-controls={props.controls}
       aria-describedby={props.describedBy}
       aria-haspopup={props.popup}
@@ -96,24 +98,24 @@ export function Button(props: ButtonProps) {
   );
 }
 
-export interface Tab {
-  id: string;
+interface Tab<T extends string> {
+  id: T;
   label: string;
   count?: number | string;
 }
 
-interface TabsProps {
+interface TabsProps<T extends string> {
   label: string;
-  tabs: Tab[];
-  selected: string;
+  tabs: readonly Tab<T>[];
+  selected: T;
   /** id of the tab panel these tabs control, prefix of the tabs' own ids. */
   panel: string;
-  onSelect: (id: string) => void;
+  onSelect: (id: T) => void;
 }
 
 export const tabId = (panel: string, tab: string) => `${panel}-tab-${tab}`;
 
-export function Tabs({ label, tabs, selected, panel, onSelect }: TabsProps) {
+export function Tabs<T extends string>({ label, tabs, selected, panel, onSelect }: TabsProps<T>) {
   return (
     <div
       class="tabs"
@@ -161,15 +163,21 @@ const listOf = <T extends string>(of: Choices<T>): readonly { value: T; label: s
 interface SegmentsProps<T extends string> {
   label: string;
   options: Choices<T>;
-  selected: T;
+  /** Without one the first has the tab stop. */
+  selected: T | null;
   onSelect: (value: T) => void;
+  class?: string;
+  nameOf?: (value: T) => string;
+  /** Below the label of each. */
+  below?: (value: T) => ComponentChildren;
 }
 
-export function Segments<T extends string>({ label, options, selected, onSelect }: SegmentsProps<T>) {
+export function Segments<T extends string>({ label, options, selected, onSelect, ...props }: SegmentsProps<T>) {
   const all = listOf(options);
+  const stop = all.some(({ value }) => value === selected) ? selected : all[0]?.value;
   return (
     <div
-      class="seg"
+      class={props.class ?? "seg"}
       role="radiogroup"
       aria-label={label}
       onKeyDown={(event) => {
@@ -185,10 +193,12 @@ export function Segments<T extends string>({ label, options, selected, onSelect 
           type="button"
           role="radio"
           aria-checked={option.value === selected}
-          tabIndex={option.value === selected ? 0 : -1}
+          aria-label={props.nameOf?.(option.value)}
+          tabIndex={option.value === stop ? 0 : -1}
           onClick={() => onSelect(option.value)}
         >
           {option.label}
+          {props.below?.(option.value)}
         </button>
       ))}
     </div>

@@ -140,6 +140,12 @@ export function plural(n: number, noun: string): string {
   return `${count(n)} ${noun}${n === 1 ? "" : "s"}`;
 }
 
+/** Does a text have every word of a search? */
+export function finder(search: string): (text: string) => boolean {
+  const words = search.toLowerCase().split(/\s+/).filter(Boolean);
+  return (text) => words.every((word) => text.toLowerCase().includes(word));
+}
+
 /** Commas and blanks stand between thousands only: "0,001" and "16, 32" are no numbers. */
 const withoutSeparators = (text: string): string =>
   text

@@ -5,8 +5,11 @@ import { useLayoutEffect, useRef } from "preact/hooks";
 import { onEnter, onEsc, rove, useOpened } from "./a11y";
 import { Button, Checkbox, type Choices, NoteBox, type NoteProps, Options } from "./controls";
 import { copyText } from "./copy";
+import * as f from "./format";
 import { Icon } from "./icons";
 import { type JobButton, type Status, statusIcon, statusWord } from "./statuses";
+import { line } from "./tokens";
+import type { Choice as ChoiceCount } from "./wire";
 
 export const put =
   <T,>(place: Signal<T>, value: T) =>
@@ -87,6 +90,30 @@ export function Pick<T extends string>(props: PickProps<T>) {
         <Options of={props.options} />
       </select>
     </span>
+  );
+}
+
+interface FilterProps extends Omit<PickProps<string>, "options" | "value" | "onPick"> {
+  /** The choice that asks for nothing. */
+  all: string;
+  value: string | null;
+  choices: readonly ChoiceCount[];
+  onPick: (value: string | null) => void;
+}
+
+/** A select among what a list has, with how many of each there are. */
+export function FilterPick({ all, value, choices, onPick, ...props }: FilterProps) {
+  const options = choices.map(({ value, label, count }) => ({
+    ...{ value, label: count === null ? line(label) : `${line(label)} (${f.count(count)})` },
+  }));
+  return (
+    <Pick
+      {...props}
+      chosen={value !== null}
+      value={value ?? ""}
+      options={[{ value: "", label: all }, ...options]}
+      onPick={(to) => onPick(to || null)}
+    />
   );
 }
 
@@ -376,14 +403,9 @@ export interface MenuItem {
 }
 
 export function Menu({ label, items, onClose }: { label: string; items: MenuItem[]; onClose: () => void }) {
-  const box = useRef<HTMLDivElement>(null);
-  useLayoutEffect(() => {
-    box.current?.querySelector<HTMLElement>("[role=menuitem]")?.focus();
-    box.current?.scrollIntoView?.({ block: "nearest" });
-  }, []);
   return (
     <div
-      ref={box}
+      ref={useOpened<HTMLDivElement>("[role=menuitem]")}
       class="menu"
       role="menu"
       aria-label={label}
@@ -430,25 +452,16 @@ interface RenameProps {
 }
 
 export function Rename({ name, onSave, onDone }: RenameProps) {
-  const input = useRef<HTMLInputElement>(null);
-  useLayoutEffect(() => {
-    input.current?.focus();
-    input.current?.select();
-  }, []);
+  const box = useOpened<HTMLElement>("input", true);
   const save = async () => {
-    const typed = input.current?.value.trim() ?? "";
-    if (typed && typed !== name && (await onSave(typed)) === false) input.current?.focus();
+    const input = box.current?.querySelector("input");
+    const typed = input?.value.trim() ?? "";
+    if (typed && typed !== name && (await onSave(typed)) === false) input?.focus();
     else onDone();
   };
   return (
-    <span class="rename">
-      <input
-        ref={input}
-        aria-label={`New name of ${name}`}
-        defaultValue={name}
-        maxLength={120}
-        onKeyDown={onEnter(save)}
-      />
+    <span ref={box} class="rename">
+      <input aria-label={`New name of ${name}`} defaultValue={name} maxLength={120} onKeyDown={onEnter(save)} />
       <Button text="Save name" small onClick={save} />
       <Button small kind="quiet" icon="close" label="Keep the old name" onClick={onDone} />
     </span>

@@ -1,7 +1,7 @@
 /** Notes below a card or on top of a widget: a failed command, a busy kernel, no kernel. */
 import { type ComponentChildren, toChildArray } from "preact";
 import { useEffect, useState } from "preact/hooks";
-import { Button, NoteBox } from "./controls";
+import { Button, NoteBox, type NoteProps } from "./controls";
 import * as f from "./format";
 import { Dismiss, Lines } from "./kit";
 import type { Done, Link, Outcome, Problem } from "./store";
@@ -31,19 +31,29 @@ export const placing = ({
 export const placed = ({ what, where }: { what: string; where: string | null }): string =>
   where && !what.includes(where) ? `${what} (${where})` : what;
 
-interface FailedProps {
-  problem: Problem;
+interface FailedProps extends Pick<NoteProps, "tone" | "actions"> {
+  problem: Pick<Problem, "what" | "where" | "hint">;
   /** What happened, and where, unless this says it in other words. */
   title?: string;
-  onAgain?: () => void;
+  onAgain?: (() => void) | undefined;
 }
 
-/** In the place of something that was asked for and did not come. */
-export function Failed({ problem, title = placed(problem), onAgain }: FailedProps) {
+/** What Python says of a failure, or that something is amiss. */
+export function Failed({ problem, title = placed(problem), tone = "err", actions, onAgain }: FailedProps) {
   const again = onAgain && <Button text="Try again" small onClick={onAgain} />;
   return (
-    <NoteBox tone="err" title={title} actions={again}>
+    <NoteBox tone={tone} title={title} actions={actions ?? again}>
       {problem.hint}
+    </NoteBox>
+  );
+}
+
+/** A warning of one or more sentences, of which the first is the title. */
+export function Warning({ text }: { text: string }) {
+  const [title, ...others] = text.split(/(?<=[.!?])\s+/);
+  return (
+    <NoteBox tone="warn" title={title}>
+      {others.join(" ")}
     </NoteBox>
   );
 }
@@ -87,11 +97,7 @@ export function WidgetNotes({ store, noun, quiet, ids, children }: WidgetNotesPr
   return (
     <div class="panel-note notes">
       {link && <NoteBox title={link[0]}>{link[1]}</NoteBox>}
-      {notice && (
-        <NoteBox tone={notice.kind === "error" ? "err" : "warn"} title={notice.what}>
-          {notice.hint}
-        </NoteBox>
-      )}
+      {notice && <Failed problem={notice} title={notice.what} tone={notice.kind === "error" ? "err" : "warn"} />}
       {some.map((id) => (
         <ItemNotes key={id} store={store} id={id} />
       ))}

@@ -46,7 +46,7 @@ export function Drawer({ store, card, tab }: { store: Store; card: SaeCard; tab:
           panel={panel}
           selected={tab}
           tabs={TABS}
-          onSelect={(id) => store.openFor(card.id, { kind: "details", tab: id as DrawerTab })}
+          onSelect={(to) => store.openFor(card.id, { kind: "details", tab: to })}
         />
       </div>
       <div class="bd" role="tabpanel" id={panel} aria-labelledby={tabId(panel, tab)} aria-busy={asked.busy}>

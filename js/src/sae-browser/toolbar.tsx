@@ -1,9 +1,7 @@
 /** Filters and search; below them what is checked, what can be done with it, and the order. */
 import { Button } from "../lib/controls";
-import * as f from "../lib/format";
-import { Pick, put, Search, SelectAll, Sort } from "../lib/kit";
+import { FilterPick, put, Search, SelectAll, Sort } from "../lib/kit";
 import { BusyNote, DoneNote, OutcomeNote } from "../lib/notes";
-import type { SaeQuery } from "../lib/wire";
 import { DeleteQuestion, ExportForm, Problem } from "./card";
 import { choicesOf, FILTERS, labelOf, SORTS } from "./state";
 import { type Bulk, SELECTION, type Store } from "./store";
@@ -31,21 +29,14 @@ export function Toolbar({ store }: { store: Store }) {
 function Filter({ store, field, label, all, width }: { store: Store } & (typeof FILTERS)[number]) {
   const query = store.query();
   const value = query[field];
-  const choose = (text: string): Partial<SaeQuery> =>
-    field === "layer" ? { layer: text === "" ? null : Number(text) } : { [field]: text === "" ? null : text };
   const { facets } = store.state.value;
-  const options = choicesOf(facets, query, field).map(({ value, label, count }) => ({
-    ...{ value, label: count === null ? label : `${label} (${f.count(count)})` },
-  }));
   return (
-    <Pick
-      label={label}
-      width={width}
-      chosen={value !== null}
+    <FilterPick
+      {...{ label, all, width }}
       title={value === null ? undefined : labelOf(facets, query, field)}
-      value={value === null ? "" : String(value)}
-      options={[{ value: "", label: all }, ...options]}
-      onPick={(text) => store.browse(choose(text))}
+      value={value === null ? null : String(value)}
+      choices={choicesOf(facets, query, field)}
+      onPick={(to) => store.browse({ [field]: field === "layer" && to !== null ? Number(to) : to })}
     />
   );
 }

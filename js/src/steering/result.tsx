@@ -2,9 +2,10 @@
 
 import { useState } from "preact/hooks";
 import { rove } from "../lib/a11y";
-import { Button, Checkbox, NoteBox } from "../lib/controls";
+import { Button, Checkbox } from "../lib/controls";
 import * as f from "../lib/format";
 import { into, Pick } from "../lib/kit";
+import { Failed, Warning } from "../lib/notes";
 import { num, Table, unseen } from "../lib/table";
 import { chipText, draw, TokenChip, visible } from "../lib/tokens";
 import type { LiveText, SteeringText, SteeringTexts, SweptText, TextName } from "../lib/wire";
@@ -48,7 +49,9 @@ export function Result({ store }: { store: Store }) {
             </Checkbox>
           </div>
           {texts?.notes.map((note) => (
-            <Warning key={note} text={note} />
+            <div key={note} class="mb8">
+              <Warning text={note} />
+            </div>
           ))}
           {live || (writing && !texts) ? (
             <div class="two box" aria-busy="true">
@@ -73,20 +76,7 @@ export function Result({ store }: { store: Store }) {
 export function ProblemOf({ problem }: { problem: { what: string; where: string | null; hint: string | null } }) {
   return (
     <div class="mb8">
-      <NoteBox tone="err" title={problem.what}>
-        {problem.hint}
-      </NoteBox>
-    </div>
-  );
-}
-
-function Warning({ text }: { text: string }) {
-  const end = /\.\s/.exec(text)?.index ?? text.length - 1;
-  return (
-    <div class="mb8">
-      <NoteBox tone="warn" title={text.slice(0, end + 1)}>
-        {text.slice(end + 1)}
-      </NoteBox>
+      <Failed problem={problem} title={problem.what} />
     </div>
   );
 }

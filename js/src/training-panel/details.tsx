@@ -54,7 +54,7 @@ export function Details({ store, card, tab, onTab, onClose }: DetailsProps) {
             { id: "settings", label: "Settings", count: data?.settings.length },
             { id: "advice", label: "Advice", count: data?.advice.length },
           ]}
-          onSelect={(id) => onTab(id as DetailsTab)}
+          onSelect={onTab}
         />
         <div class="sp" />
         {runs && (

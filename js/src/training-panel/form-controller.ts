@@ -58,6 +58,7 @@ export class FormController {
   }
 
   async open(): Promise<void> {
+    this.problem.value = null;
     try {
       const answer = await this.store.rpc.send(
         {

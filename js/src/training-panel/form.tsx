@@ -7,7 +7,8 @@ import { Button, Checkbox, type Choices, NoteBox } from "../lib/controls";
 import * as f from "../lib/format";
 import { SettingField } from "../lib/forms";
 import { Icon } from "../lib/icons";
-import { Pick, put } from "../lib/kit";
+import { into, Pick, put } from "../lib/kit";
+import { Failed, Warning } from "../lib/notes";
 import type { CheckResult, EstimateData, FormField, OtherDeviceData, Section } from "../lib/wire";
 import { SaveTemplate } from "./card-forms";
 import { FormController } from "./form-controller";
@@ -216,13 +217,7 @@ function Several({ controller }: { controller: FormController }) {
         {spread ? "those of a job" : "all of them"}, and each leaves an SAE of its own.
       </NoteBox>
       {offered && (
-        <Checkbox
-          label={offered}
-          checked={spread}
-          onChange={(on) => {
-            controller.spread.value = on;
-          }}
-        >
+        <Checkbox label={offered} checked={spread} onChange={into(controller.spread)}>
           {offered}
         </Checkbox>
       )}
@@ -241,24 +236,11 @@ function FormNotes({ controller }: { controller: FormController }) {
         <NoteBox key={text} tone="err" title={text} />
       ))}
       {problem && (
-        <NoteBox
-          tone="err"
+        <Failed
+          problem={problem}
           title={problem.what}
-          actions={
-            controller.data.value === null && (
-              <Button
-                text="Try again"
-                small
-                onClick={() => {
-                  controller.problem.value = null;
-                  void controller.open();
-                }}
-              />
-            )
-          }
-        >
-          {problem.hint}
-        </NoteBox>
+          onAgain={controller.data.value === null ? () => controller.open() : undefined}
+        />
       )}
       {late && (
         <NoteBox title="Kernel busy.">{`${late} is queued and takes effect when the running cell ends.`}</NoteBox>
@@ -469,9 +451,7 @@ export function Estimate({ estimate, checking, bad, count }: EstimateProps) {
           {estimate.warnings.length > 0 && (
             <div class="warnings notes">
               {estimate.warnings.map((text) => (
-                <NoteBox key={text} tone="warn" title={firstSentence(text)[0]}>
-                  {firstSentence(text)[1]}
-                </NoteBox>
+                <Warning key={text} text={text} />
               ))}
             </div>
           )}
@@ -483,11 +463,6 @@ export function Estimate({ estimate, checking, bad, count }: EstimateProps) {
       )}
     </div>
   );
-}
-
-function firstSentence(text: string): [string, string] {
-  const end = text.search(/[.!?] /);
-  return end < 0 ? [text, ""] : [text.slice(0, end + 1), text.slice(end + 2)];
 }
 
 const SERIES = [1, 4, 5, 3, 2, 6]; // the colours of neighbours differ most in this order

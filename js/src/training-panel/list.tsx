@@ -4,21 +4,21 @@ import { useRef, useState } from "preact/hooks";
 import { Button, Tabs, tabId } from "../lib/controls";
 import * as f from "../lib/format";
 import { into, NothingMatches, Search, SelectAll, Sort } from "../lib/kit";
-import { ALL_STATUSES, statusWord } from "../lib/statuses";
+import { ALL_STATUSES, statusWord, wordOf } from "../lib/statuses";
 import type { Card } from "../lib/wire";
 import { able, type Bulk, bulkTitle, hiddenWords, losesTokens, whyNot } from "./bulk-state";
 import { TrainingCard } from "./card";
 import { BulkBox } from "./card-forms";
 import { GroupCard } from "./group-card";
 import { listCards } from "./groups";
-import { countByStatus, type Filter, heldOrder, type ListCard, SORTS, shownCards } from "./state";
+import { countByStatus, heldOrder, type ListCard, SORTS, shownCards } from "./state";
 import { SELECTION, type Store } from "./store";
 
 export function Toolbar({ store, panel }: { store: Store; panel: string }) {
   const { cards } = store.state.value;
   const counts = countByStatus(listCards(cards)); // what the list shows: runs of one job are one entry
   const tabs = [
-    { id: "all", label: "All", count: counts.all },
+    { id: "all" as const, label: "All", count: counts.all },
     ...ALL_STATUSES.map((status) => ({ id: status, label: statusWord(status), count: counts[status] })),
   ];
   return (
@@ -29,9 +29,7 @@ export function Toolbar({ store, panel }: { store: Store; panel: string }) {
           tabs={tabs}
           panel={panel}
           selected={store.filter.value}
-          onSelect={(id) => {
-            store.filter.value = id as Filter;
-          }}
+          onSelect={into(store.filter)}
         />
         <div class="sp" />
         <Search
@@ -51,13 +49,7 @@ export function Toolbar({ store, panel }: { store: Store; panel: string }) {
   );
 }
 
-const BULK: readonly { what: Bulk; word: string }[] = [
-  { what: "pause", word: "Pause" },
-  { what: "resume", word: "Resume" },
-  { what: "stop", word: "Stop" },
-  { what: "export", word: "Export" },
-  { what: "delete", word: "Delete" },
-];
+const BULK: readonly Bulk[] = ["pause", "resume", "stop", "export", "delete"];
 
 function SelectionBar({ store }: { store: Store }) {
   const selection = store.selection();
@@ -101,7 +93,8 @@ function SelectionBar({ store }: { store: Store }) {
       >
         Compare
       </Button>
-      {BULK.map(({ what, word }) => {
+      {BULK.map((what) => {
+        const word = wordOf(what);
         const cards = able(what, selection);
         const disabled = cards.length === 0;
         return (

@@ -163,11 +163,7 @@ export const placeOf = (card: Card): string =>
 /** Every word of the search must occur in name, model, hook name, architecture or place (of one of a group). */
 export function matches(card: ListCard, search: string): boolean {
   if (card.members?.some((member) => matches(member, search))) return true;
-  const text = [card.name, card.model, placeOf(card), card.architecture, ...card.place].join(" ").toLowerCase();
-  return search
-    .toLowerCase()
-    .split(/\s+/)
-    .every((word) => text.includes(word));
+  return f.finder(search)([card.name, card.model, placeOf(card), card.architecture, ...card.place].join(" "));
 }
 
 /** What works comes first, then what is paused, what waits, and what has ended. */

@@ -5,7 +5,6 @@ import { rest, useAsked } from "../lib/ask";
 import { Button, NoteBox } from "../lib/controls";
 import { saveFile } from "../lib/copy";
 import * as f from "../lib/format";
-import { Icon } from "../lib/icons";
 import { Card, Empty, Facts, Pick, put, Question, Search } from "../lib/kit";
 import { DoneNote, Failed, ItemNotes } from "../lib/notes";
 import { CommandError } from "../lib/rpc";
@@ -192,16 +191,15 @@ function Item({ row, asking, onAsk, ...on }: ItemProps) {
     <Card
       of={{ name: row.name, kind: asking ?? undefined, close: () => onAsk(null) }}
       first={
-        <button
-          type="button"
-          class="b q s ic"
-          aria-label={`Favourite ${row.name}`}
+        <Button
+          small
+          kind="quiet"
+          icon={row.favorite ? "starred" : "star"}
+          label={`Favourite ${row.name}`}
           title={row.favorite ? "No favourite any more" : "List it first"}
-          aria-pressed={row.favorite}
+          pressed={row.favorite}
           onClick={on.onFavorite}
-        >
-          <Icon name={row.favorite ? "starred" : "star"} />
-        </button>
+        />
       }
       onRename={on.onRename}
       buttons={
