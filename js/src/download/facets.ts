@@ -30,9 +30,8 @@ const WORDS: Record<Facet, (value: string) => string> = {
 
 const keyIn = (row: VariantRow, facet: Facet): string | null => VALUES[facet](row)?.toString() ?? null;
 
-export function matching(rows: readonly VariantRow[], choices: Choices): VariantRow[] {
-  return rows.filter((row) => choices.every(([facet, value]) => keyIn(row, facet) === value));
-}
+export const matching = (rows: readonly VariantRow[], choices: Choices): VariantRow[] =>
+  rows.filter((row) => choices.every(([facet, value]) => keyIn(row, facet) === value));
 
 export const chosen = (choices: Choices, facet: Facet): string | null =>
   choices.find(([name]) => name === facet)?.[1] ?? null;

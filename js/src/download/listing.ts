@@ -170,6 +170,5 @@ export function columnsOf(rows: readonly wire.VariantRow[]): Columns {
 }
 
 /** What a download of these would fetch, as far as the listing tells: what is cached costs nothing. */
-export function toFetch(rows: readonly wire.VariantRow[]): number {
-  return rows.reduce((sum, row) => sum + (row.cached ? 0 : row.size_bytes), 0);
-}
+export const toFetch = (rows: readonly wire.VariantRow[]): number =>
+  rows.reduce((sum, row) => sum + (row.cached ? 0 : row.size_bytes), 0);

@@ -6,12 +6,11 @@ const page = Math.random().toString(36).slice(2, 7); // every part of a panel lo
 let counter = 0;
 
 /** An element id that is unique in the page. */
-export function useUid(prefix = "sw"): string {
-  return useMemo(() => {
+export const useUid = (prefix = "sw"): string =>
+  useMemo(() => {
     counter += 1;
     return `${prefix}-${page}-${counter}`;
   }, [prefix]);
-}
 
 const STEPS: Record<string, number> = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 };
 

@@ -6,18 +6,16 @@ import { Icon, type IconName } from "./icons";
 import { visible } from "./tokens";
 
 /** A dotted name that may go on in the next line after a dot or an underscore. */
-export function Breakable({ text }: { text: string }) {
-  return (
-    <>
-      {text.split(/(?<=[._/])/).map((part, i) => (
-        <Fragment key={`${i} ${part}`}>
-          {part}
-          <wbr />
-        </Fragment>
-      ))}
-    </>
-  );
-}
+export const Breakable = ({ text }: { text: string }) => (
+  <>
+    {text.split(/(?<=[._/])/).map((part, i) => (
+      <Fragment key={`${i} ${part}`}>
+        {part}
+        <wbr />
+      </Fragment>
+    ))}
+  </>
+);
 
 /** The button, and the paragraph to put where there is room. */
 export function useHelp(name: string, text: ComponentChildren): [VNode, VNode | null, string] {
@@ -115,42 +113,40 @@ interface TabsProps<T extends string> {
 
 export const tabId = (panel: string, tab: string) => `${panel}-tab-${tab}`;
 
-export function Tabs<T extends string>({ label, tabs, selected, panel, onSelect }: TabsProps<T>) {
-  return (
-    <div
-      class="tabs"
-      role="tablist"
-      aria-label={label}
-      onKeyDown={(event) => {
-        const next = rove(event, "[role=tab]");
-        const tab = next === null ? undefined : tabs[next];
-        if (tab) onSelect(tab.id);
-      }}
-    >
-      {tabs.map((tab) => (
-        <button
-          key={tab.id}
-          type="button"
-          role="tab"
-          class="tab"
-          id={tabId(panel, tab.id)}
-          aria-controls={panel}
-          aria-selected={tab.id === selected}
-          tabIndex={tab.id === selected ? 0 : -1}
-          onClick={() => onSelect(tab.id)}
-        >
-          {tab.label}
-          {tab.count !== undefined && (
-            <>
-              {" "}
-              <span class="n">{tab.count}</span>
-            </>
-          )}
-        </button>
-      ))}
-    </div>
-  );
-}
+export const Tabs = <T extends string>({ label, tabs, selected, panel, onSelect }: TabsProps<T>) => (
+  <div
+    class="tabs"
+    role="tablist"
+    aria-label={label}
+    onKeyDown={(event) => {
+      const next = rove(event, "[role=tab]");
+      const tab = next === null ? undefined : tabs[next];
+      if (tab) onSelect(tab.id);
+    }}
+  >
+    {tabs.map((tab) => (
+      <button
+        key={tab.id}
+        type="button"
+        role="tab"
+        class="tab"
+        id={tabId(panel, tab.id)}
+        aria-controls={panel}
+        aria-selected={tab.id === selected}
+        tabIndex={tab.id === selected ? 0 : -1}
+        onClick={() => onSelect(tab.id)}
+      >
+        {tab.label}
+        {tab.count !== undefined && (
+          <>
+            {" "}
+            <span class="n">{tab.count}</span>
+          </>
+        )}
+      </button>
+    ))}
+  </div>
+);
 
 /** Values with their labels, as a list or, where they are always the same, as a map. */
 export type Choices<T extends string> = readonly { value: T; label: string }[] | Readonly<Record<T, string>>;
@@ -205,13 +201,12 @@ export function Segments<T extends string>({ label, options, selected, onSelect,
   );
 }
 
-export function Options<T extends string>({ of }: { of: Choices<T> }) {
-  return listOf(of).map((option) => (
+export const Options = <T extends string>({ of }: { of: Choices<T> }) =>
+  listOf(of).map((option) => (
     <option key={option.value} value={option.value}>
       {option.label}
     </option>
   ));
-}
 
 interface CheckboxProps {
   label: string;
@@ -259,22 +254,20 @@ const TONE_ICONS = { err: "fail", warn: "warn", info: "info", int: "interrupted"
 const shown = (content: ComponentChildren): ComponentChildren =>
   typeof content === "string" ? visible(content) : content;
 
-export function NoteBox({ tone = "plain", title, children, where, actions }: NoteProps): JSX.Element {
-  return (
-    <div class={`note ${tone === "plain" ? "" : tone}`} role={tone === "err" ? "alert" : "status"}>
-      <Icon name={TONE_ICONS[tone]} />
-      <div class="txt">
-        <b>{shown(title)}</b> {shown(children)}
-        {where && (
-          <>
-            {" "}
-            <code class="t2">
-              <Breakable text={visible(where)} />
-            </code>
-          </>
-        )}
-      </div>
-      {actions && <div class="acts">{actions}</div>}
+export const NoteBox = ({ tone = "plain", title, children, where, actions }: NoteProps): JSX.Element => (
+  <div class={`note ${tone === "plain" ? "" : tone}`} role={tone === "err" ? "alert" : "status"}>
+    <Icon name={TONE_ICONS[tone]} />
+    <div class="txt">
+      <b>{shown(title)}</b> {shown(children)}
+      {where && (
+        <>
+          {" "}
+          <code class="t2">
+            <Breakable text={visible(where)} />
+          </code>
+        </>
+      )}
     </div>
-  );
-}
+    {actions && <div class="acts">{actions}</div>}
+  </div>
+);

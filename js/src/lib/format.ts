@@ -7,9 +7,7 @@ import type { Value } from "./wire";
 export const DASH = "–";
 const LOCALE = "en-US";
 
-export function count(n: number): string {
-  return Math.round(n).toLocaleString(LOCALE);
-}
+export const count = (n: number): string => Math.round(n).toLocaleString(LOCALE);
 
 const UNITS: [number, string][] = [
   [1e9, "B"],
@@ -136,9 +134,7 @@ export function ago(seconds: number): string {
 }
 
 /** 1 → "1 checkpoint", 3 → "3 checkpoints". */
-export function plural(n: number, noun: string): string {
-  return `${count(n)} ${noun}${n === 1 ? "" : "s"}`;
-}
+export const plural = (n: number, noun: string): string => `${count(n)} ${noun}${n === 1 ? "" : "s"}`;
 
 /** Does a text have every word of a search? */
 export function finder(search: string): (text: string) => boolean {

@@ -68,22 +68,18 @@ interface FieldProps extends Attributes, Omit<FieldBoxProps, "alert" | "children
   input?: Ref<HTMLInputElement>;
 }
 
-export function Field({ label, onInput, hint, error, help, class: name, mono, rows, input, ...rest }: FieldProps) {
-  return (
-    <FieldBox label={label} hint={hint} error={error} help={help} alert class={name}>
-      {(control) => {
-        const common = {
-          ...{ autocomplete: "off", dir: "auto", ...control, ...rest, ref: input as never },
-          onInput: (event: Event) => onInput?.((event.currentTarget as HTMLInputElement).value),
-        } as object;
-        if (rows) return <textarea rows={rows} {...common} />;
-        return (
-          <input type="text" class={mono ? "mono" : undefined} spellcheck={mono ? false : undefined} {...common} />
-        );
-      }}
-    </FieldBox>
-  );
-}
+export const Field = ({ label, onInput, hint, error, help, class: name, mono, rows, input, ...rest }: FieldProps) => (
+  <FieldBox label={label} hint={hint} error={error} help={help} alert class={name}>
+    {(control) => {
+      const common = {
+        ...{ autocomplete: "off", dir: "auto", ...control, ...rest, ref: input as never },
+        onInput: (event: Event) => onInput?.((event.currentTarget as HTMLInputElement).value),
+      } as object;
+      if (rows) return <textarea rows={rows} {...common} />;
+      return <input type="text" class={mono ? "mono" : undefined} spellcheck={mono ? false : undefined} {...common} />;
+    }}
+  </FieldBox>
+);
 
 interface SettingProps extends Attributes, Omit<FieldBoxProps, "alert" | "children" | "tick"> {
   name: string;
@@ -152,17 +148,15 @@ interface ChoiceProps<T extends string> {
   hint?: string | undefined;
 }
 
-export function Choice<T extends string>({ label, hint, options, value, onPick }: ChoiceProps<T>) {
-  return (
-    <FieldBox label={label} hint={hint}>
-      {(control) => (
-        <select {...control} value={value} onChange={(event) => onPick(event.currentTarget.value as T)}>
-          <Options of={options} />
-        </select>
-      )}
-    </FieldBox>
-  );
-}
+export const Choice = <T extends string>({ label, hint, options, value, onPick }: ChoiceProps<T>) => (
+  <FieldBox label={label} hint={hint}>
+    {(control) => (
+      <select {...control} value={value} onChange={(event) => onPick(event.currentTarget.value as T)}>
+        <Options of={options} />
+      </select>
+    )}
+  </FieldBox>
+);
 
 interface InlineFormProps {
   label: string;

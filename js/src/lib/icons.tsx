@@ -33,35 +33,29 @@ const BOLD = ["pause", "more"];
 
 export type IconName = keyof typeof PATHS;
 
-export function Icon({ name }: { name: IconName }) {
-  return (
-    <svg class="i" viewBox="0 0 16 16" aria-hidden="true">
-      <path
-        d={PATHS[name]}
-        class={FILLED.includes(name) ? "fill" : undefined}
-        stroke-width={BOLD.includes(name) ? 2.4 : undefined}
-      />
-    </svg>
-  );
-}
+export const Icon = ({ name }: { name: IconName }) => (
+  <svg class="i" viewBox="0 0 16 16" aria-hidden="true">
+    <path
+      d={PATHS[name]}
+      class={FILLED.includes(name) ? "fill" : undefined}
+      stroke-width={BOLD.includes(name) ? 2.4 : undefined}
+    />
+  </svg>
+);
 
 /** Dash of a run's line in the charts; colour and marker go with it. */
 const DASHES = ["", "6 3", "2 2", "8 2 2 2", "", "6 3"];
 
 /** The short piece of line that says which curve is this run's. */
-export function SeriesKey({ series }: { series: number }) {
-  return (
-    <svg class="key" style={{ "--c": `var(--sw-s${(series % 6) + 1})` }} viewBox="0 0 18 8" aria-hidden="true">
-      <path d="M0 4H18" stroke="currentColor" stroke-width="2" stroke-dasharray={DASHES[series % 6]} />
-    </svg>
-  );
-}
+export const SeriesKey = ({ series }: { series: number }) => (
+  <svg class="key" style={{ "--c": `var(--sw-s${(series % 6) + 1})` }} viewBox="0 0 18 8" aria-hidden="true">
+    <path d="M0 4H18" stroke="currentColor" stroke-width="2" stroke-dasharray={DASHES[series % 6]} />
+  </svg>
+);
 
 /** A piece of the upright line in the charts, where a run goes on from another one. */
-export function JointKey() {
-  return (
-    <svg class="key" viewBox="0 0 18 12" aria-hidden="true">
-      <path d="M9 0V12" stroke="currentColor" stroke-dasharray="2 2" />
-    </svg>
-  );
-}
+export const JointKey = () => (
+  <svg class="key" viewBox="0 0 18 12" aria-hidden="true">
+    <path d="M9 0V12" stroke="currentColor" stroke-dasharray="2 2" />
+  </svg>
+);

@@ -38,29 +38,27 @@ interface SearchProps {
   disabled?: boolean;
 }
 
-export function Search({ label, placeholder, value, onInput, onEnter, disabled }: SearchProps) {
-  return (
-    <div class="srch">
-      <Icon name="search" />
-      <input
-        dir="auto"
-        type="search"
-        aria-label={label}
-        placeholder={placeholder}
-        maxLength={500}
-        disabled={disabled}
-        value={value}
-        onInput={(event) => onInput(event.currentTarget.value)}
-        onKeyDown={(event) => {
-          if (event.key === "Enter" && onEnter) onEnter();
-          else if (event.key === "Escape" && value !== "") onInput("");
-          else return;
-          event.preventDefault();
-        }}
-      />
-    </div>
-  );
-}
+export const Search = ({ label, placeholder, value, onInput, onEnter, disabled }: SearchProps) => (
+  <div class="srch">
+    <Icon name="search" />
+    <input
+      dir="auto"
+      type="search"
+      aria-label={label}
+      placeholder={placeholder}
+      maxLength={500}
+      disabled={disabled}
+      value={value}
+      onInput={(event) => onInput(event.currentTarget.value)}
+      onKeyDown={(event) => {
+        if (event.key === "Enter" && onEnter) onEnter();
+        else if (event.key === "Escape" && value !== "") onInput("");
+        else return;
+        event.preventDefault();
+      }}
+    />
+  </div>
+);
 
 interface PickProps<T extends string> {
   label: string;
@@ -76,22 +74,20 @@ interface PickProps<T extends string> {
 }
 
 /** A small select with an accessible name. */
-export function Pick<T extends string>(props: PickProps<T>) {
-  return (
-    <span class={`s24 ${props.class ?? ""}`} style={props.width ? { "--w": `${props.width}px` } : undefined}>
-      <select
-        aria-label={props.label}
-        class={props.chosen ? "chosen" : undefined}
-        title={props.title}
-        disabled={props.disabled}
-        value={props.value}
-        onChange={(event) => props.onPick(event.currentTarget.value as T)}
-      >
-        <Options of={props.options} />
-      </select>
-    </span>
-  );
-}
+export const Pick = <T extends string>(props: PickProps<T>) => (
+  <span class={`s24 ${props.class ?? ""}`} style={props.width ? { "--w": `${props.width}px` } : undefined}>
+    <select
+      aria-label={props.label}
+      class={props.chosen ? "chosen" : undefined}
+      title={props.title}
+      disabled={props.disabled}
+      value={props.value}
+      onChange={(event) => props.onPick(event.currentTarget.value as T)}
+    >
+      <Options of={props.options} />
+    </select>
+  </span>
+);
 
 interface FilterProps extends Omit<PickProps<string>, "options" | "value" | "onPick"> {
   /** The choice that asks for nothing. */
@@ -186,24 +182,20 @@ export const NothingMatches = ({
 
 const statusColour = (status: string) => ({ "--sc": `var(--sw-${status})` });
 
-export function StatusWord({ status, word = statusWord(status) }: { status: Status; word?: string }) {
-  return (
-    <span class="st" style={statusColour(status)}>
-      <Icon name={statusIcon(status)} />
-      {word}
-    </span>
-  );
-}
+export const StatusWord = ({ status, word = statusWord(status) }: { status: Status; word?: string }) => (
+  <span class="st" style={statusColour(status)}>
+    <Icon name={statusIcon(status)} />
+    {word}
+  </span>
+);
 
-export function Facts({ of }: { of: readonly ComponentChildren[] }) {
-  return (
-    <div class="meta">
-      {of.filter(Boolean).map((part, i) => (
-        <span key={i}>{part}</span>
-      ))}
-    </div>
-  );
-}
+export const Facts = ({ of }: { of: readonly ComponentChildren[] }) => (
+  <div class="meta">
+    {of.filter(Boolean).map((part, i) => (
+      <span key={i}>{part}</span>
+    ))}
+  </div>
+);
 
 export const Named = ({ name }: { name: string }) => (
   <span class="nm el" title={name}>
@@ -217,23 +209,21 @@ interface ButtonsProps<A extends string> {
   open?: string | undefined;
 }
 
-export function Buttons<A extends string>({ of, onPress, open }: ButtonsProps<A>) {
-  return (
-    <>
-      {of.map(({ action, label, icon, disabled }) => (
-        <Button
-          text={label}
-          key={action}
-          small
-          icon={icon}
-          disabled={disabled}
-          expanded={action === "export" ? open === "export" : undefined}
-          onClick={() => onPress(action)}
-        />
-      ))}
-    </>
-  );
-}
+export const Buttons = <A extends string>({ of, onPress, open }: ButtonsProps<A>) => (
+  <>
+    {of.map(({ action, label, icon, disabled }) => (
+      <Button
+        text={label}
+        key={action}
+        small
+        icon={icon}
+        disabled={disabled}
+        expanded={action === "export" ? open === "export" : undefined}
+        onClick={() => onPress(action)}
+      />
+    ))}
+  </>
+);
 
 /** A few lines; many of them scroll. `short`: what is too long ends in an ellipsis. */
 export function Lines({ lines, label, short }: { lines: readonly string[]; label: string; short?: boolean }) {
@@ -402,38 +392,36 @@ export interface MenuItem {
   run: () => void;
 }
 
-export function Menu({ label, items, onClose }: { label: string; items: MenuItem[]; onClose: () => void }) {
-  return (
-    <div
-      ref={useOpened<HTMLDivElement>("[role=menuitem]")}
-      class="menu"
-      role="menu"
-      aria-label={label}
-      aria-orientation="horizontal"
-      tabIndex={-1}
-      onKeyDown={(event) => {
-        if (event.key === "Escape") {
-          event.preventDefault();
-          onClose();
-        } else if (event.key === "Tab") onClose();
-        else if (rove(event, "[role=menuitem]") === null && event.key.length === 1) focusByLetter(event);
-      }}
-    >
-      {items.map((item, i) => (
-        <button
-          key={item.label}
-          type="button"
-          role="menuitem"
-          class={`b s${item.danger ? " d" : ""}`}
-          tabIndex={i === 0 ? 0 : -1}
-          onClick={item.run}
-        >
-          {item.label}
-        </button>
-      ))}
-    </div>
-  );
-}
+export const Menu = ({ label, items, onClose }: { label: string; items: MenuItem[]; onClose: () => void }) => (
+  <div
+    ref={useOpened<HTMLDivElement>("[role=menuitem]")}
+    class="menu"
+    role="menu"
+    aria-label={label}
+    aria-orientation="horizontal"
+    tabIndex={-1}
+    onKeyDown={(event) => {
+      if (event.key === "Escape") {
+        event.preventDefault();
+        onClose();
+      } else if (event.key === "Tab") onClose();
+      else if (rove(event, "[role=menuitem]") === null && event.key.length === 1) focusByLetter(event);
+    }}
+  >
+    {items.map((item, i) => (
+      <button
+        key={item.label}
+        type="button"
+        role="menuitem"
+        class={`b s${item.danger ? " d" : ""}`}
+        tabIndex={i === 0 ? 0 : -1}
+        onClick={item.run}
+      >
+        {item.label}
+      </button>
+    ))}
+  </div>
+);
 
 function focusByLetter(event: KeyboardEvent): void {
   const items = [...(event.currentTarget as HTMLElement).querySelectorAll<HTMLElement>("[role=menuitem]")];

@@ -166,14 +166,12 @@ export function CardNotes({ problem, children, ...of }: CardNotesProps) {
 }
 
 /** Below a card or a form: a busy kernel, and what failed. */
-export function ItemNotes({ store, id }: { store: Noted; id: string }) {
-  return (
-    <>
-      <BusyNote store={store} id={id} />
-      <ProblemNote store={store} id={id} />
-    </>
-  );
-}
+export const ItemNotes = ({ store, id }: { store: Noted; id: string }) => (
+  <>
+    <BusyNote store={store} id={id} />
+    <ProblemNote store={store} id={id} />
+  </>
+);
 
 interface LinkState {
   link: Link;

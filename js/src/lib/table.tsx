@@ -73,27 +73,25 @@ export function Table({ label, columns, rows, class: name, box = "xs-scroll", fo
   );
 }
 
-export function Settings({ of, label }: { of: readonly Setting[]; label: string }) {
-  return (
-    // biome-ignore lint/a11y/noNoninteractiveTabindex: a box that scrolls must be reachable from the keyboard
-    <div class="xs-scroll tall" tabIndex={0}>
-      <table class="settings" aria-label={label}>
-        <tbody>
-          {of.map(({ name, label, value }) => (
-            <tr key={name}>
-              <th scope="row" title={name}>
-                <Breakable text={label || name} />
-              </th>
-              <td>
-                <code>{value}</code>
-              </td>
-            </tr>
-          ))}
-        </tbody>
-      </table>
-    </div>
-  );
-}
+export const Settings = ({ of, label }: { of: readonly Setting[]; label: string }) => (
+  // biome-ignore lint/a11y/noNoninteractiveTabindex: a box that scrolls must be reachable from the keyboard
+  <div class="xs-scroll tall" tabIndex={0}>
+    <table class="settings" aria-label={label}>
+      <tbody>
+        {of.map(({ name, label, value }) => (
+          <tr key={name}>
+            <th scope="row" title={name}>
+              <Breakable text={label || name} />
+            </th>
+            <td>
+              <code>{value}</code>
+            </td>
+          </tr>
+        ))}
+      </tbody>
+    </table>
+  </div>
+);
 
 export function Facts({ facts, label }: { facts: readonly (readonly [string, ComponentChildren])[]; label?: string }) {
   return (

@@ -295,9 +295,8 @@ function put(target: ConfigData, dotted: string, value: unknown): void {
   at[last] = value;
 }
 
-export function fieldOrder(fields: readonly FormField[]): string[] {
-  return fields.flatMap((field) => (field.name === HOOK ? [LAYER, SITE, HEAD, HOOK] : [field.name]));
-}
+export const fieldOrder = (fields: readonly FormField[]): string[] =>
+  fields.flatMap((field) => (field.name === HOOK ? [LAYER, SITE, HEAD, HOOK] : [field.name]));
 
 /** Errors that belong to no field that is shown; a note above the buttons says them. */
 export function looseErrors(fields: readonly FormField[], errors: Errors): string[] {
@@ -307,9 +306,8 @@ export function looseErrors(fields: readonly FormField[], errors: Errors): strin
     .map(([name, text]) => (name ? `${name}: ${text}` : text));
 }
 
-export function firstBad(fields: readonly FormField[], errors: Errors): string | null {
-  return fieldOrder(fields).find((name) => name in errors) ?? null;
-}
+export const firstBad = (fields: readonly FormField[], errors: Errors): string | null =>
+  fieldOrder(fields).find((name) => name in errors) ?? null;
 
 /** An error of a composed hook name stands at Layer, or at Head where the model has fewer (`heads`). */
 export function placeHookError(errors: Errors, values: Values, heads: number | null = null): Errors {
@@ -351,6 +349,5 @@ export function byGroup(fields: readonly FormField[]): [string, FormField[]][] {
   return [...groups];
 }
 
-export function changedCount(fields: readonly FormField[], values: Values): number {
-  return fields.filter((field) => values[field.name] !== display(field, field.default)).length;
-}
+export const changedCount = (fields: readonly FormField[], values: Values): number =>
+  fields.filter((field) => values[field.name] !== display(field, field.default)).length;

@@ -32,14 +32,11 @@ export function buttonsFor(card: Card, pending?: string): JobButton<CardAction>[
 
 export const canDelete = (card: Card): boolean => card.has_files && statusOf(card) !== "running";
 
-export function unsavedTokens(card: Card): number {
-  return Math.max(0, card.tokens_done - (card.last_checkpoint_tokens ?? 0));
-}
+export const unsavedTokens = (card: Card): number => Math.max(0, card.tokens_done - (card.last_checkpoint_tokens ?? 0));
 
 /** Does Stop have to ask first? Not for a run that waits: it has done nothing since its last checkpoint. */
-export function stopAsks(card: Card): boolean {
-  return statusOf(card) === "running" && card.status !== "stopping" && unsavedTokens(card) > 0;
-}
+export const stopAsks = (card: Card): boolean =>
+  statusOf(card) === "running" && card.status !== "stopping" && unsavedTokens(card) > 0;
 
 export const hasProgressBar = (card: Card): boolean =>
   ["running", "paused", "failed", "interrupted"].includes(statusOf(card));
