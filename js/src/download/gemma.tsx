@@ -1,7 +1,7 @@
 /** Gemma Scope: which SAE, by site, layer, width and L0. */
 import { useEffect } from "preact/hooks";
 import { useUid } from "../lib/a11y";
-import { Button, Segments } from "../lib/controls";
+import { Button, Cut, Segments } from "../lib/controls";
 import * as f from "../lib/format";
 import { Empty, Pick, put } from "../lib/kit";
 import type { VariantRow } from "../lib/wire";
@@ -158,9 +158,7 @@ function Radios({ facet, options, value, onPick }: RadiosProps) {
       {options.map((option) => (
         <label key={option.value} class="opt">
           <input type="radio" name={group} checked={option.value === value} onChange={() => onPick(option.value)} />
-          <span class="el" title={option.label}>
-            {option.label}
-          </span>
+          <Cut text={option.label} />
           <span class="n">
             {facet !== "l0" || option.count > 1 ? f.count(option.count) : option.canonical ? "canonical" : ""}
           </span>

@@ -1,11 +1,11 @@
 /** What one tab has found: a listing, what is chosen in it, and the preview of one SAE. */
 import { type Signal, signal } from "@preact/signals";
 import { Latest } from "../lib/ask";
-import { finder } from "../lib/format";
+import { finder, mainDevice } from "../lib/format";
 import type { AnswerTo } from "../lib/rpc";
 import { type BaseStore, withKey } from "../lib/store";
 import * as wire from "../lib/wire";
-import { defaultDevice, folderOf, formatWords, siteWords } from "./words";
+import { folderOf, formatWords, siteWords } from "./words";
 
 export const MOST = 200; // SAEs of one press on Download
 
@@ -78,7 +78,7 @@ export class Finding {
 
   /** The device the preview is for: the chosen one, else where an SAE would go by itself. */
   deviceId(): string {
-    return this.device.value ?? defaultDevice(this.store.state.value.devices);
+    return this.device.value ?? mainDevice(this.store.state.value.devices)?.id ?? "";
   }
 
   show(row: wire.VariantRow | null): void {

@@ -1,6 +1,6 @@
 /** What is known of the chosen SAE before its weights are fetched, and what to know before fetching them. */
 import type { ComponentChildren } from "preact";
-import { Button, NoteBox, type NoteProps } from "../lib/controls";
+import { Button, Cut, NoteBox, type NoteProps } from "../lib/controls";
 import * as f from "../lib/format";
 import { asksConvention, Convention } from "../lib/forms";
 import { flip, into, Pick } from "../lib/kit";
@@ -11,13 +11,15 @@ import { FailedNote, Linked, places } from "./problems";
 import type { Store } from "./store";
 import { cacheWords, deviceLabel, fitWords, folderOf, formatWords, guessSource, memoryOn, widthWords } from "./words";
 
-interface PaneProps {
+/** The SAE that is shown, and all that are chosen. */
+interface Shown {
   store: Store;
   finding: Finding;
+  preview: Preview;
   rows: readonly VariantRow[];
 }
 
-export function PreviewPane({ store, finding, rows }: PaneProps) {
+export function PreviewPane({ store, finding, rows }: Omit<Shown, "preview">) {
   const current = finding.current.value;
   const { data: preview, problem, busy } = finding.preview.value;
   if (current === null) return null;
@@ -113,20 +115,13 @@ function dimensions({ d_sae, d_in, d_out }: Preview, row: VariantRow): string {
   return `, d_sae ${f.count(d_sae)} × d_in ${f.count(d_in)}${out}`;
 }
 
-interface MemoryProps {
-  store: Store;
-  finding: Finding;
-  preview: Preview;
-  rows: readonly VariantRow[];
-}
-
 /** What the SAE that is shown takes; of several it is the size of each only if they are of one size. */
 function memoryWords(rows: readonly VariantRow[]): string {
   if (rows.length < 2) return "Memory";
   return rows.every((row) => row.size_bytes === rows[0]?.size_bytes) ? "Memory each" : "Memory of the one shown";
 }
 
-function Memory({ store, finding, preview, rows }: MemoryProps) {
+function Memory({ store, finding, preview, rows }: Shown) {
   const device = store.state.value.devices.find((one) => one.id === finding.deviceId());
   const { bytes, dtype } = memoryOn(preview, finding.deviceId());
   const warned = preview.warnings.some((warning) => warning.kind === "memory");
@@ -139,7 +134,7 @@ function Memory({ store, finding, preview, rows }: MemoryProps) {
   );
 }
 
-function Fetch({ preview, rows }: { preview: Preview; rows: readonly VariantRow[] }) {
+function Fetch({ preview, rows }: Pick<Shown, "preview" | "rows">) {
   const all = rows.length > 1 ? toFetch(rows) : preview.download_bytes;
   const cached = rows.filter((row) => row.cached).length;
   const words =
@@ -158,7 +153,7 @@ function Fetch({ preview, rows }: { preview: Preview; rows: readonly VariantRow[
 }
 
 /** It moves between the figures and the warning that memory does not suffice; the focus goes with it. */
-export function LoadOn({ store, finding, preview }: { store: Store; finding: Finding; preview: Preview }) {
+export function LoadOn({ store, finding, preview }: Omit<Shown, "rows">) {
   const { devices } = store.state.value;
   if (devices.length === 0) return null;
   return (
@@ -176,14 +171,7 @@ export function LoadOn({ store, finding, preview }: { store: Store; finding: Fin
   );
 }
 
-interface WarningsProps {
-  store: Store;
-  finding: Finding;
-  preview: Preview;
-  rows: readonly VariantRow[];
-}
-
-export function Warnings(props: WarningsProps) {
+export function Warnings(props: Shown) {
   const warnings = warningsOf(props.preview, props.rows);
   if (warnings.length === 0) return null;
   return (
@@ -207,7 +195,7 @@ export function warningsOf(preview: Preview, rows: readonly VariantRow[]): HubWa
   ];
 }
 
-function Warning({ store, finding, preview, rows, warning }: WarningsProps & { warning: HubWarning }) {
+function Warning({ store, finding, preview, rows, warning }: Shown & { warning: HubWarning }) {
   const { busy } = finding.preview.value;
   const again = (
     <Button
@@ -255,7 +243,7 @@ function Warning({ store, finding, preview, rows, warning }: WarningsProps & { w
 
 const TONES: Record<string, NoteProps["tone"]> = { gated_model: "err", memory: "warn", disk: "err", pickle: "info" };
 
-function Steps({ store, finding, preview, hint }: Omit<WarningsProps, "rows"> & { hint: string }) {
+function Steps({ store, finding, preview, hint }: Omit<Shown, "rows"> & { hint: string }) {
   const page = modelPage(finding, preview, hint);
   const { account, has_token } = store.state.value;
   return (
@@ -303,10 +291,7 @@ function modelPage(finding: Finding, preview: Preview, hint: string): string | n
   return `${hub || "https://huggingface.co/"}${model}`;
 }
 
-interface BarProps {
-  store: Store;
-  finding: Finding;
-  rows: readonly VariantRow[];
+interface BarProps extends Omit<Shown, "preview"> {
   words: string;
   onStarted?: () => void;
 }
@@ -331,9 +316,7 @@ export function DownloadBar({ store, finding, rows, words, onStarted }: BarProps
         </section>
       )}
       <div class="ft2" aria-busy={store.starting.value}>
-        <span class="sm t2 el" title={said}>
-          {said}
-        </span>
+        <Cut class="sm t2" text={said} />
         <div class="sp" />
         {finding.current.value && (
           <Button

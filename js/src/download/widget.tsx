@@ -2,7 +2,7 @@
 
 import { useEffect, useState } from "preact/hooks";
 import { useUid } from "../lib/a11y";
-import { Button, NoteBox, Tabs, tabId } from "../lib/controls";
+import { Button, Cut, NoteBox, Tabs, tabId } from "../lib/controls";
 import * as f from "../lib/format";
 import { type KeyRow, Keys, mountWidget } from "../lib/host";
 import { placeIn } from "../lib/keep-focus";
@@ -46,11 +46,7 @@ export function Widget({ store }: { store: Store }) {
       <div class={`hd${embedded ? " in" : ""}`}>
         <h2>Download from Hugging Face</h2>
         <div class="sp" />
-        {who && (
-          <span class="sm t2 sub el" title={who}>
-            {who}
-          </span>
-        )}
+        {who && <Cut class="sm t2 sub" text={who} />}
       </div>
       <div class="tb">
         <Tabs

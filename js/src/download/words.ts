@@ -62,10 +62,6 @@ export function guessSource(row: Named): string | undefined {
 
 // ------------------------------------------------------------------------------------------------ memory and disk
 
-/** The device an SAE would go to when nobody says otherwise: the first accelerator, else the CPU. */
-export const defaultDevice = (devices: readonly wire.DeviceInfo[]): string =>
-  (devices.find((device) => device.id !== "cpu") ?? devices[0])?.id ?? "";
-
 export function memoryOn(preview: wire.Preview, device: string): { bytes: number | null; dtype: string } {
   if (device === "cpu" || device === "" || preview.gpu_bytes === null) {
     return { bytes: preview.memory_bytes, dtype: "float32" };

@@ -1,4 +1,4 @@
-/** One feature on the page: what Python knows of it, and what was asked about it. wire.Answers about another one are dropped. */
+/** One feature on the page: what Python knows of it, and what was asked about it. Answers about another one are dropped. */
 import { signal } from "@preact/signals";
 import { type Asked, Latest, rest } from "../lib/ask";
 import { type Answer, asFailure, isAbort, type Rpc, toFloat32 } from "../lib/rpc";

@@ -357,16 +357,7 @@ export function HoverCard({ feature, box, contextSize }: HoverProps) {
           </>
         )}
       </div>
-      <dl class="kv">
-        <dt>Position</dt>
-        <dd>{placeWords(info, contextSize)}</dd>
-        {loss && (
-          <>
-            <dt>Loss effect</dt>
-            <dd>{loss}</dd>
-          </>
-        )}
-      </dl>
+      <Facts facts={[["Position", placeWords(info, contextSize)], ...(loss ? [["Loss effect", loss] as const] : [])]} />
       <div class="t2">{pinned ? "Pinned; leave with Esc" : "Pin with Enter, leave with Esc"}</div>
     </div>
   );

@@ -17,6 +17,13 @@ export const Breakable = ({ text }: { text: string }) => (
   </>
 );
 
+/** Words that end in an ellipsis where there is no room for them; all of them are in the title. */
+export const Cut = ({ text, class: name = "" }: { text: string; class?: string }) => (
+  <span class={`el ${name}`} title={text}>
+    {text}
+  </span>
+);
+
 /** The button, and the paragraph to put where there is room. */
 export function useHelp(name: string, text: ComponentChildren): [VNode, VNode | null, string] {
   const id = useUid("sw-help");
@@ -59,7 +66,6 @@ interface ButtonProps {
   describedBy?: string | undefined;
   popup?: "menu";
   tabIndex?: number | undefined;
-  id?: string;
   class?: string;
   onClick?: (event: MouseEvent) => void;
   onKeyDown?: ((event: KeyboardEvent) => void) | undefined;
@@ -74,7 +80,6 @@ export function Button(props: ButtonProps) {
   return (
     <button
       type={props.submit && !disabled ? "submit" : "button"}
-      id={props.id}
       class={`${KINDS[kind]}${size}${props.class ? ` ${props.class}` : ""}`}
       aria-label={label}
       title={props.title ?? (text ? undefined : label)}

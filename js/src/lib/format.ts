@@ -2,7 +2,7 @@
  * Numbers as people read them. Counts have separators, K and M only for tokens, loss 4, FVU and CE 3, L0 1 decimals,
  * densities 2 significant digits; what was not measured is an en dash.
  */
-import type { Value } from "./wire";
+import type { DeviceInfo, Value } from "./wire";
 
 export const DASH = "–";
 const LOCALE = "en-US";
@@ -105,6 +105,9 @@ export function bytesOf(done: number, total: number): string {
   const unit = ` ${right.split(" ")[1]}`;
   return `${left.endsWith(unit) ? left.slice(0, -unit.length) : left} of ${right}`;
 }
+
+/** The device that things go to by themselves: the first accelerator, else the CPU. */
+export const mainDevice = (devices: readonly DeviceInfo[]) => devices.find(({ id }) => id !== "cpu") ?? devices[0];
 
 /** "41 GB": without the decimal that says nothing. */
 export const wholeBytes = (n: number): string => bytes(n).replace(/\.0 /, " ");

@@ -3,7 +3,7 @@ import type { Signal } from "@preact/signals";
 import type { ComponentChildren } from "preact";
 import { useLayoutEffect, useRef } from "preact/hooks";
 import { onEnter, onEsc, rove, useOpened } from "./a11y";
-import { Button, Checkbox, type Choices, NoteBox, type NoteProps, Options } from "./controls";
+import { Button, Checkbox, type Choices, Cut, NoteBox, type NoteProps, Options } from "./controls";
 import { copyText } from "./copy";
 import * as f from "./format";
 import { Icon } from "./icons";
@@ -197,11 +197,7 @@ export const Facts = ({ of }: { of: readonly ComponentChildren[] }) => (
   </div>
 );
 
-export const Named = ({ name }: { name: string }) => (
-  <span class="nm el" title={name}>
-    {name}
-  </span>
-);
+export const Named = ({ name }: { name: string }) => <Cut class="nm" text={name} />;
 
 interface ButtonsProps<A extends string> {
   of: readonly JobButton<A>[];

@@ -87,8 +87,6 @@ export interface Answer<T = unknown> {
 export interface Options {
   /** Called with true when there is no acknowledgement after half a second, with false once it comes (or all is over). */
   onLate?: (late: boolean) => void;
-  /** Called when Python has the command. */
-  onAck?: () => void;
   signal?: AbortSignal;
   /** Binary data that travels with the command, at most `BUFFER_LIMIT` bytes each. */
   buffers?: ArrayBuffer[];
@@ -153,10 +151,7 @@ export class Rpc {
       const entry: Pending = {
         since: performance.now(),
         heard: false,
-        acknowledge: () => {
-          acknowledge();
-          options.onAck?.();
-        },
+        acknowledge,
         resolve: (answer) => {
           finish();
           resolve(answer as Answer<AnswerTo<C>>);

@@ -96,12 +96,12 @@ export function traitSignal<T>(
   return value;
 }
 
+const ACTIVE = 1000; // ms between two questions while something runs
+const IDLE = 4000; // and while nothing does
+
 interface PullOptions<S> {
   /** An answer as a state; null when there is nothing new, or it is none. */
   parse: (value: unknown) => S | null;
-  /** ms between two questions while something runs, and while nothing does. */
-  active?: number;
-  idle?: number;
   isActive: (state: S) => boolean;
   onHeard: () => void;
 }
@@ -113,7 +113,6 @@ export function pull<S extends { revision: number }>(
   stop: AbortSignal,
   options: PullOptions<S>,
 ): void {
-  const { active = 1000, idle = 4000 } = options;
   let timer: ReturnType<typeof setTimeout> | undefined;
   let lastChange = performance.now();
   let asked = -1;
@@ -124,7 +123,7 @@ export function pull<S extends { revision: number }>(
   const wait = () => {
     if (stop.aborted) return;
     const recent = performance.now() - lastChange < 10_000;
-    timer = setTimeout(ask, options.isActive(state.value) || recent ? active : idle);
+    timer = setTimeout(ask, options.isActive(state.value) || recent ? ACTIVE : IDLE);
   };
 
   const ask = async () => {

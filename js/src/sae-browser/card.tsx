@@ -1,6 +1,6 @@
 /** One SAE in the list. */
 import { useState } from "preact/hooks";
-import { Button, NoteBox } from "../lib/controls";
+import { Button, Cut, NoteBox } from "../lib/controls";
 import * as f from "../lib/format";
 import { PathForm, Choice as Pick } from "../lib/forms";
 import { Card as CardBox, Dismiss, Facts, Lines, Question, useCard } from "../lib/kit";
@@ -121,9 +121,7 @@ function Size({ card }: { card: SaeCard }) {
           </>
         )}
       </span>
-      <span class="el" title={card.architecture}>
-        {card.architecture}
-      </span>
+      <Cut text={card.architecture} />
     </div>
   );
 }
@@ -132,9 +130,7 @@ function ModelLine({ card, open, onTraining }: { card: SaeCard; open: boolean; o
   const [model, ...rest] = modelLine(card);
   return (
     <div class="meta">
-      <span class="el" title={model}>
-        {model}
-      </span>
+      <Cut text={model ?? ""} />
       {rest.map((part, i) => (
         <span key={part} class="el" title={i === 0 ? (card.hook_name ?? undefined) : undefined}>
           {part}

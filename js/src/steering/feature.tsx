@@ -217,7 +217,6 @@ interface SliderProps {
   /** Strengths go from −end to end; what was typed may lie beyond. */
   end: number;
   disabled?: boolean;
-  id?: string;
   onInput: (value: number) => void;
 }
 
@@ -232,7 +231,7 @@ const STEPS: Record<string, number> = {
 };
 
 /** The native slider keeps value, name and focus; it is drawn and dragged here, as a native one is even all along. */
-export function Slider({ label, spoken, value, end, disabled, id, onInput }: SliderProps) {
+export function Slider({ label, spoken, value, end, disabled, onInput }: SliderProps) {
   const root = useRef<HTMLSpanElement>(null);
   const input = useRef<HTMLInputElement>(null);
   const place = placeOf(value, end);
@@ -256,7 +255,6 @@ export function Slider({ label, spoken, value, end, disabled, id, onInput }: Sli
       </span>
       <input
         ref={input}
-        id={id}
         type="range"
         aria-label={label}
         aria-valuetext={spoken}

@@ -15,13 +15,13 @@ interface Picked {
 }
 
 export class Store extends BaseStore<wire.SteeringState, wire.SteeringCommand, never> {
-  /** wire.What was set here and is not in Python's state yet. */
+  /** What was set here and is not in Python's state yet. */
   private readonly edited = new Chosen<Record<string, wire.SteeringEditRow>>();
   private readonly set_ = new Chosen<wire.SteeringSettings>();
   private unsent = false;
   private timer: ReturnType<typeof setTimeout> | undefined;
   private sending: Promise<boolean> = Promise.resolve(true);
-  /** wire.What is wrong with a field, by its name: it is not sent. */
+  /** What is wrong with a field, by its name: it is not sent. */
   readonly invalid: Signal<ReadonlyMap<string, string>> = signal(new Map());
   /** Chosen is selected; positions follow once a token is. */
   readonly choosing = signal(false);
@@ -35,7 +35,7 @@ export class Store extends BaseStore<wire.SteeringState, wire.SteeringCommand, n
   readonly presets: Signal<readonly wire.PresetRecord[] | null> = signal(null);
   readonly browseShown = signal(false);
   readonly demoComing = signal(false);
-  /** wire.What could not be copied, to be copied by hand. */
+  /** What could not be copied, to be copied by hand. */
   readonly toCopy: Signal<string | null> = signal(null);
   /** A run was asked for and does not show in the state yet. */
   readonly starting = signal(false);

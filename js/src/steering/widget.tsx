@@ -1,7 +1,7 @@
 /** Header, features, prompt, result, sweep, footer. */
 import { useState } from "preact/hooks";
 import { onSubmit, useOpened, useUid } from "../lib/a11y";
-import { Button, NoteBox, useHelp } from "../lib/controls";
+import { Button, Cut, NoteBox, useHelp } from "../lib/controls";
 import { CodeLine, copyText } from "../lib/copy";
 import * as f from "../lib/format";
 import { bundleOf, type KeyRow, Keys, mountWidget } from "../lib/host";
@@ -59,9 +59,7 @@ function Header({ store }: { store: Store }) {
   return (
     <div class={`hd${embedded ? " in" : ""}`}>
       <h2>Steering</h2>
-      <span class="sm t2 el sub" title={visible(where)}>
-        {visible(where)}
-      </span>
+      <Cut class="sm t2 sub" text={visible(where)} />
       <div class="sp" />
       <Button
         text="Presets"

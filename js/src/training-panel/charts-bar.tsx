@@ -2,7 +2,7 @@
 import { useState } from "preact/hooks";
 import { onEsc, useUid } from "../lib/a11y";
 import { useAsked } from "../lib/ask";
-import { Button, Checkbox, Segments } from "../lib/controls";
+import { Button, Checkbox, Cut, Segments } from "../lib/controls";
 import { type Cell, saveFile, toCsv } from "../lib/copy";
 import * as f from "../lib/format";
 import { JointKey, SeriesKey } from "../lib/icons";
@@ -44,9 +44,7 @@ export function ChartsBar({ store }: { store: Store }) {
           {cards.map((card) => (
             <span key={card.id}>
               {card.series !== null && <SeriesKey series={card.series} />}
-              <span class="el" title={card.name}>
-                {card.name}
-              </span>
+              <Cut text={card.name} />
               <Button
                 small
                 kind="quiet"

@@ -2,7 +2,7 @@
 import { useState } from "preact/hooks";
 import { onEsc, useOpened } from "../lib/a11y";
 import { Answered, useAnswer } from "../lib/ask";
-import { Breakable, Button, Checkbox, Segments, useHelp } from "../lib/controls";
+import { Breakable, Button, Checkbox, Cut, Segments, useHelp } from "../lib/controls";
 import { saveFile, toCsv } from "../lib/copy";
 import * as f from "../lib/format";
 import { SeriesKey } from "../lib/icons";
@@ -178,9 +178,7 @@ function runOf({ names, series: all }: CompareState, at: number) {
   return (
     <span class="row">
       {typeof series === "number" && <SeriesKey series={series} />}
-      <span class="el" title={name}>
-        {name}
-      </span>
+      <Cut text={name ?? ""} />
     </span>
   );
 }

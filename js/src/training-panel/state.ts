@@ -112,12 +112,9 @@ function queueWords(card: Card): string {
   return `${ORDINALS[place] ?? `number ${place}`} in the queue of ${card.device}`;
 }
 
-/** The device runs go to by default: the first accelerator, else the CPU. */
-const mainDevice = (devices: readonly DeviceInfo[]) => devices.find(({ id }) => id !== "cpu") ?? devices[0];
-
 /** "cuda:0, 6.1 of 8.0 GB free". */
 export function deviceWords(devices: readonly DeviceInfo[]): string | null {
-  const device = mainDevice(devices);
+  const device = f.mainDevice(devices);
   if (!device) return null;
   if (device.free_bytes === null || device.total_bytes === null) return device.label || device.id;
   return `${device.id}, ${f.bytesOf(device.free_bytes, device.total_bytes)} free`;
@@ -125,7 +122,7 @@ export function deviceWords(devices: readonly DeviceInfo[]): string | null {
 
 /** How much of that device's memory is taken: a share for its meter, null where it is not known. */
 export function deviceMeter(devices: readonly DeviceInfo[]): { id: string; used: number; text: string } | null {
-  const device = mainDevice(devices);
+  const device = f.mainDevice(devices);
   if (!device || device.free_bytes === null || !device.total_bytes) return null;
   const taken = Math.max(0, device.total_bytes - device.free_bytes);
   const text = `${f.bytes(taken)} of ${f.bytes(device.total_bytes)} used`;

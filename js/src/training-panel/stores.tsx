@@ -2,7 +2,7 @@
 import { useRef, useState } from "preact/hooks";
 import { onEsc, useUid } from "../lib/a11y";
 import { Answered, useAnswer } from "../lib/ask";
-import { Button } from "../lib/controls";
+import { Button, Cut } from "../lib/controls";
 import { CodeLine } from "../lib/copy";
 import * as f from "../lib/format";
 import { Pick } from "../lib/kit";
@@ -121,9 +121,7 @@ function List({ store, controller, onPick }: ListProps) {
         />
       ),
       <>
-        <span class="el" title={row.name}>
-          {row.name}
-        </span>
+        <Cut text={row.name} />
         <span class="sm t2">{[row.model || "model not known", row.corpus].join(" · ")}</span>
         {row.problem && (
           <span class="sm t2" id={why}>

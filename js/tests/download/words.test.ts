@@ -2,7 +2,7 @@ import { describe, expect, it } from "vitest";
 import { DEVICES, download, preview, row } from "../../demo/hub";
 import { columnsOf, searched, toFetch } from "../../src/download/listing";
 import * as words from "../../src/download/words";
-import { bytesOf } from "../../src/lib/format";
+import { bytesOf, mainDevice } from "../../src/lib/format";
 import { statusChanges } from "../../src/lib/statuses";
 
 const SAE = { repo_id: "a/b", revision: "c", path: "" };
@@ -78,7 +78,7 @@ describe("downloads", () => {
 describe("memory and disk", () => {
   it("are about the chosen device", () => {
     const found = preview(SAE);
-    expect(words.defaultDevice(DEVICES)).toBe("cuda:0");
+    expect(mainDevice(DEVICES)?.id).toBe("cuda:0");
     expect(words.deviceLabel(found, "cpu")).toBe("CPU, float32");
     expect(words.deviceLabel(found, "cuda:0")).toBe("cuda:0, bfloat16");
     expect(words.fitWords(found, CUDA)).toBe("fits cuda:0 (6.1 GB free)");

@@ -20,8 +20,6 @@ function setup(answer: (revision: number) => Promise<unknown>) {
   const heard = vi.fn();
   pull(rpc, state, stop.signal, {
     parse: (value) => stateOf(value, EMPTY_STATE),
-    active: 1000,
-    idle: 4000,
     isActive: () => true,
     onHeard: heard,
   });
