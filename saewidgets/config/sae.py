@@ -275,10 +275,10 @@ class JumpReLUConfig(Penalised):
         description="Every latent's threshold at initialisation; empty: where Target L0 latents of the first batch are "
         "active.",
     )
-    sparsity_loss: Literal["step", "tanh", "quadratic"] = Field(
+    sparsity_loss: Literal["step", "tanh", "l1", "quadratic"] = Field(
         default="step", title="Sparsity penalty",
-        description="step: the number of active latents. tanh: a smooth form of it. quadratic: how far that number is "
-        "from the target L0.",
+        description="step: the number of active latents. tanh: a smooth form of it. l1: the sum of the latents. "
+        "quadratic: how far L0 is from its target.",
     )
     tanh_scale: float = Field(
         default=4.0, gt=0, title="Scale of tanh",

@@ -46,7 +46,7 @@ WRITTEN_FORMATS = ("saelens", "gemma_scope", "sparsify", "dictionary_learning", 
 _DTYPES = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
 CHOICES: dict[str, Mapping[str, str]] = {
     "sae.architecture": ARCHITECTURES,
-    "sae.sparsity_loss": {"step": "Step (L0)", "quadratic": "Quadratic (target L0)"},
+    "sae.sparsity_loss": {"step": "Step (L0)", "l1": "L1", "quadratic": "Quadratic (target L0)"},
     "precision": _DTYPES,
     "model_dtype": _DTYPES,
     "activations.normalize": {

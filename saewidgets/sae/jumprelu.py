@@ -10,6 +10,7 @@ The penalty of a token, times ``sparsity_scale · l0_coefficient``, is one of
 
 - ``step``: Σ H(p_i - θ_i), the number of active latents L0;
 - ``tanh``: Σ tanh(`tanh_scale` · f_i ‖W_dec,i‖), Anthropic's;
+- ``l1``: Σ f_i ‖W_dec,i‖, as GhostTrack trains;
 - ``quadratic``: 2/L · (L0 - L)² with L the `target_l0`, Gemma Scope 2's.
 
 `pre_act_coefficient` adds Σ over dead latents of ReLU(θ_i - p_i) ‖W_dec,i‖, which lifts them until they fire. All as in
@@ -74,8 +75,11 @@ class _JumpReLU(SAE):
     def _penalty(self, pre: Tensor, threshold: Tensor, f: Tensor) -> Tensor:
         """The sparsity penalty of every row, before its coefficient: [rows]."""
         cfg = self.cfg
-        if cfg.sparsity_loss == "tanh":
-            return self.mesh.latents.sum(torch.tanh(cfg.tanh_scale * f * self.W_dec.float().norm(dim=1)).sum(1))
+        if cfg.sparsity_loss in ("tanh", "l1"):
+            weighted = f * self.W_dec.float().norm(dim=1)
+            return self.mesh.latents.sum(
+                (weighted if cfg.sparsity_loss == "l1" else torch.tanh(cfg.tanh_scale * weighted)).sum(1)
+            )
         counts: Tensor = _StepFunction.apply(  # type: ignore[no-untyped-call]
             pre, threshold, cfg.bandwidth, cfg.ste_to_input
         )

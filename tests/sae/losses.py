@@ -143,6 +143,7 @@ def jumprelu(
     penalty = {
         "step": lambda: l0,
         "quadratic": lambda: 2 * (l0 - aim) ** 2 / aim,
+        "l1": lambda: (f * norms(w)).sum(1),
         "tanh": lambda: np.tanh(cfg.tanh_scale * f * norms(w)).sum(1),
     }[cfg.sparsity_loss]()
     terms = {"mse": error(decoded(w, f, x, cfg), target), "l0_penalty": c * float(penalty.mean())}

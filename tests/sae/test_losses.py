@@ -32,7 +32,7 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
 JUMPRELU: dict[str, dict[str, Any]] = {
     "plain": {}, "plain_raw": RAW, **{kind: {"normalize_activations": kind} for kind in KINDS},
     "step": {"ste_to_input": True}, "log": {"threshold_parameter": "log", "ste_to_input": True},
-    "tanh": {"sparsity_loss": "tanh"},
+    "tanh": {"sparsity_loss": "tanh"}, "l1": {"sparsity_loss": "l1"},
     "quadratic": {"sparsity_loss": "quadratic", "target_l0": 5.5, "ste_to_input": True},
     "quadratic_usual": {"sparsity_loss": "quadratic", "threshold_parameter": "log"},
     "pre_act": {"pre_act_coefficient": 0.3, "threshold_parameter": "log", "apply_b_dec_to_input": False},
