@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Annotated, Any
 
 from saewidgets.cli.configfile import build_config
@@ -101,10 +102,23 @@ def show(run: RunId) -> None:
     answer({**to_data(record), "checkpoints": to_data(checkpoints)}, *lines)
 
 
+Since = Annotated[str | None, Option(metavar="TIME", help="From this time on: 2025-03-31, 2025-03-31T12:00.")]
+Until = Annotated[str | None, Option(metavar="TIME", help="Up to this time; without a zone it is this machine's.")]
+
+
+def _time(text: str | None, where: str) -> datetime | None:
+    try:
+        return None if text is None else datetime.fromisoformat(text)
+    except ValueError:
+        raise ConfigError(f"{text!r} is not a time.", where=where, hint="For example 2025-03-31T12:00.") from None
+
+
 @command()
 def metrics(
     run: RunId,
     names: Annotated[str, Option(help="Comma-separated names; all of them when empty.")] = "loss,l0,fvu",
+    since: Since = None,
+    until: Until = None,
     min_step: Annotated[int | None, Option(help="Leave out earlier steps.")] = None,
     last: Annotated[int | None, Option(min=1, help="Only this many newest steps.")] = None,
     csv: Annotated[bool, Option("--csv", help="Print CSV, one line per value.")] = False,
@@ -113,7 +127,9 @@ def metrics(
     wanted = [name.strip() for name in names.split(",") if name.strip()] or None
     if csv and session.json:
         raise ConfigError("The output is either CSV or JSON.", where="--csv", hint="Give --csv or --json.")
-    frame = session.workspace.trainings.get(run).metrics(names=wanted, min_step=min_step)
+    frame = session.workspace.trainings.get(run).metrics(
+        names=wanted, since=_time(since, "--since"), until=_time(until, "--until"), min_step=min_step
+    )
     if last is not None:
         frame = frame[frame["step"].isin(sorted(frame["step"].unique())[-last:])]
     if csv:
