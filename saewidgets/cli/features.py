@@ -161,7 +161,9 @@ def run(
 @command()
 def export(
     sae: Source,
-    what: Annotated[str, typer.Argument(metavar="KIND", help="html, json, csv, neuronpedia or vectors.")],
+    what: Annotated[
+        str, typer.Argument(metavar="KIND", help="html, json, csv, interpretations, neuronpedia or vectors.")
+    ],
     path: Annotated[
         Path,
         typer.Argument(metavar="PATH", help="A file, replaced if it is there; of neuronpedia and vectors a folder."),

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from saewidgets.workspace.reading.store_examples import StoreExamples
     from saewidgets.workspace.workspace import Workspace
 
-Kind = Literal["html", "json", "csv", "neuronpedia", "vectors"]
+Kind = Literal["html", "json", "csv", "interpretations", "neuronpedia", "vectors"]
 _AT_ONCE = 200  # labels saved together,
 _SECONDS = 2.0  # or all that came in so long
 _NEGATIVES = 20
@@ -331,8 +331,8 @@ class Features(FeatureAccess):
         Args:
             wanted: an extraction, an SAE or a training (then its newest extraction).
             what: ``html`` (one page that needs no network, at most 2,000 features), ``json`` (as SAEDashboard writes),
-                ``csv`` (a table), ``neuronpedia`` (a folder that its importer reads) or ``vectors`` (decoder rows as
-                safetensors).
+                ``csv`` (a table), ``interpretations`` (JSON as of `analyze_sae`), ``neuronpedia`` (a folder that its
+                importer reads) or ``vectors`` (decoder rows as safetensors).
             path: the file; of ``neuronpedia`` and ``vectors`` the folder.
             indices: the features, in order; None takes all.
             logits: effects on the next token, for which the model is loaded: None has them in pages and files of other
@@ -359,8 +359,11 @@ class Features(FeatureAccess):
         view = self.view(wanted)
         store, notes = view.read, self._noted(view)[1]
         target = Path(path).expanduser()
-        if what in ("html", "json", "csv") and target.is_dir():
+        if what in ("html", "json", "csv", "interpretations") and target.is_dir():
             raise StorageError("This is a folder.", where=str(target), hint=f"Name a file in it: features.{what}.")
+        if what == "interpretations":
+            self.interpretations(wanted, target, indices=indices)
+            return target
         if what == "csv":
             return kinds.export_table(store, indices, notes, target)
         if what == "html":

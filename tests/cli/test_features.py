@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from saewidgets.cli.session import PAUSED
+from saewidgets.features.labels import read_interpretations
 from saewidgets.workspace import Workspace
 from tests.cli.conftest import Invoke, pressing_ctrl_c
 from tests.conftest import TINY_TEXT
@@ -146,6 +147,9 @@ def test_export(invoke: Invoke, sae: str, extracted: str, tmp_path: Path) -> Non
     assert len((tmp_path / "t.csv").read_text().splitlines()) == 4
     done = invoke("export", sae, "html", str(tmp_path / "page.html"), "--features", "3,5", "--extraction", extracted)
     assert done.out.startswith("2 features written to")
+    path = tmp_path / "layer_0_interpretations.json"
+    assert invoke("export", sae, "interpretations", str(path), "--features", "3,5").code == 0
+    assert read_interpretations(path).keys() == {3, 5}
 
 
 def test_ctrl_c_pauses_and_resume_goes_on(invoke: Invoke, home: Path, sae: str, tmp_path: Path) -> None:

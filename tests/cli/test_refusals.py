@@ -54,7 +54,7 @@ REFUSALS = [
     ("features show SAE 999999", USAGE, "Choose one from 0 to 2,559."),
     ("features show SAE one", USAGE, "FEATURE"),
     ("features run SAE EMPTY", USAGE, "There is no text."),
-    ("export SAE pdf TMP/a.pdf", USAGE, "Use html, json, csv, neuronpedia, vectors."),
+    ("export SAE pdf TMP/a.pdf", USAGE, "Use html, json, csv, interpretations, neuronpedia, vectors."),
     ("export SAE csv TMP/folder", FAILED, "This is a folder. Name a file in it: features.csv."),
     ("export SAE vectors TMP/folder --limit 2", FAILED, "Choose a new or empty folder."),
     ("export SAE csv TMP/file/a.csv", FAILED, "The file cannot be written"),

@@ -421,9 +421,6 @@ class ViewerCommands(Commands):
             suffix = f".{what.removeprefix('labels_')}"
             named = path if path.suffix == suffix else path.with_name(path.name + suffix)
             return Path(self._features.export_labels(record.id, named, indices=indices))
-        if what == "interpretations":
-            self._features.interpretations(record.id, path, indices=indices)
-            return path
         names: dict[str, Any] = {}
         if what == "neuronpedia":  # people who mean to upload it name it themselves: ws.features.export
             names = {"model_id": _slug(record.model), "sae_set": _slug(record.name)}
