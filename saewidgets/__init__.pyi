@@ -27,6 +27,7 @@ from saewidgets.config import TrainingConfig as TrainingConfig
 from saewidgets.config import TranscoderConfig as TranscoderConfig
 from saewidgets.config.templates import preset as preset
 from saewidgets.config.templates import presets as presets
+from saewidgets.config.translate import from_ghosttrack as from_ghosttrack
 from saewidgets.config.translate import from_mistudio as from_mistudio
 from saewidgets.config.translate import from_saelens as from_saelens
 from saewidgets.errors import CatalogError as CatalogError

@@ -20,7 +20,8 @@ MatryoshkaConfig NotFoundError OptimizerConfig Parallel Progress Ray ResamplingC
 SkipConfig SkipTranscoderConfig StandardConfig StateError Steering SteeringConfig SteeringFeature StorageError
 TargetsConfig TextCorpus TokensCorpus TopKConfig TrackioSink TrainingConfig TrainingError TrainingGroup TrainingPanel
 TranscoderConfig WandbSink Workspace __version__ allow_remote_code analyze_sae create_sae default_workspace
-detect_format from_mistudio from_saelens load_sae preset presets print_feature_summary save_sae steered
+detect_format from_ghosttrack from_mistudio from_saelens load_sae preset presets print_feature_summary save_sae
+steered
 """.split()
 
 

@@ -18,6 +18,7 @@ from saewidgets.errors import ConfigError
 Option = typer.Option
 Status = Annotated[str | None, Option(help="Only those in this state, e.g. running or completed.")]
 Template = Annotated[str | None, Option(help="Id or name of a template to start from.")]
+Preset = Annotated[str | None, Option(metavar="NAME", help="See `saewidgets presets`.")]
 ConfigFile = Annotated[
     Path | None, Option("--config", "-c", metavar="FILE", help="A .json, .toml or .yaml file; flags win.")
 ]

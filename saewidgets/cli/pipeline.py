@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from saewidgets.cli.configfile import assignment, build_config
-from saewidgets.cli.follow import CAPTURE, GOOD, RUN, follow
-from saewidgets.cli.options import Option, Set, Template, settings
+from saewidgets.cli.follow import CAPTURE, EXTRACTION, GOOD, RUN, Kind, follow
+from saewidgets.cli.options import Option, Preset, Set, Template, settings
 from saewidgets.cli.output import count, note, plural, table, write, write_json
 from saewidgets.cli.session import FAILED, PAUSED, command, session
-from saewidgets.cli.train import base_of
+from saewidgets.cli.train import base_of, require_one
 from saewidgets.config import TrainingConfig
+from saewidgets.config.base import require
 from saewidgets.config.group import PipelineConfig, layers_text
 from saewidgets.errors import ConfigError, NotFoundError, StorageError
 
@@ -44,12 +45,19 @@ def pipeline(
         Path | None, Option("--config", "-c", metavar="FILE", help="How each layer is trained; flags win.")
     ] = None,
     template: Template = None,
+    preset: Preset = None,
     cache_dir: Annotated[
         Path | None, Option(metavar="DIR", file_okay=False, help="Workspace with activations and runs (--home).")
     ] = None,
     save_dir: Annotated[
         Path | None, Option(metavar="DIR", file_okay=False, help="Where SAEs and histories go, else pipeline/ there.")
     ] = None,
+    interpret: Annotated[bool, Option("--interpret", help="Write what the features of each layer fire on.")] = False,
+    texts: Annotated[
+        list[str] | None,
+        Option("--texts", metavar="FILE", help="With --interpret: the text to read, repeatable; else as in training."),
+    ] = None,
+    import_: Annotated[bool, Option("--import", help="Put the SAE of each layer into the library.")] = False,
     set_: Set = None,
 ) -> None:
     """Capture several layers, train an SAE of each, check them. The same command again goes on where it was left."""
@@ -57,6 +65,10 @@ def pipeline(
         raise ConfigError(
             "With --extract-only and --train-only nothing is left to do.", where="--train-only", hint="Give one."
         )
+    require((
+        interpret or not texts, "--texts", "This is the text that features are interpreted with.", "Add --interpret.",
+    ))  # fmt: skip
+    require_one({"--config": config, "--template": template, "--preset": preset})
     if cache_dir is not None:
         session.home = cache_dir.expanduser().absolute()
     # The command as it was typed, quoted for a shell; `command_line` puts the workspace before it.
@@ -64,7 +76,10 @@ def pipeline(
     own = {name: value for name, value in session.settings.items() if name in _OWN}
     flags = [(name, value) for name, value in session.settings.items() if name not in own]
     workspace, changes = session.workspace, [*flags, *map(assignment, set_ or [])]
-    asked = workspace.pipeline(build_config(base_of(config, template), changes), **own)
+    base, translation = base_of(config, template, preset, changes)
+    if translation is not None:
+        note(translation.report())
+    asked = workspace.pipeline(build_config(base, changes), **own)
     if train_only:
         asked = asked.as_captured()
     _extract(asked, workspace.folder, train_only, again)
@@ -73,14 +88,28 @@ def pipeline(
             write_json(_records(asked.stores(imported=train_only)))
         return
     failed = _train(asked, again)
-    folder, refused = save_dir or workspace.folder / "pipeline", None
+    folder, refused = (save_dir or workspace.folder / "pipeline").expanduser().absolute(), None
     try:
         if written := asked.save(folder):
-            place = folder.expanduser().absolute()
-            note(f"Best and final SAEs and histories of {plural(len(written), 'layer')}: {place}")
+            note(f"Best and final SAEs and histories of {plural(len(written), 'layer')}: {folder}")
     except StorageError as error:  # results so far are shown all the same
         refused = error
-    reports = asked.validate()
+    if import_:
+        added = [run.import_to_saes().id for run in asked.runs().values() if run.record.sae_path is not None]
+        note(f"In the library: {', '.join(added)}")
+    interpretations = None
+    if interpret:
+        corpus = texts[0] if texts and len(texts) == 1 else texts
+        extractions = asked.read(corpus)
+        missing = {layer: each for layer, each in extractions.items() if each.status not in GOOD}
+        _say({
+            "{} read before": [each.id for layer, each in extractions.items() if layer not in missing],
+            "Reading {}": [each.id for each in missing.values()],
+        })  # fmt: skip
+        failed += _follow_each(missing, EXTRACTION, again)
+        interpretations = asked.interpret(folder, corpus)
+        note(f"Interpretations of {plural(len(interpretations), 'layer')}: {folder / 'interpretations'}")
+    reports = asked.validate(interpretations)
     if session.json:
         write_json([report.to_dict() for report in reports])
     else:
@@ -130,19 +159,27 @@ def _train(asked: Pipeline, again: tuple[str, ...]) -> list[int]:
     """Train every layer; the layers whose run failed."""
     there = {run.id: run.status in GOOD for run in asked.runs().values()}
     runs = asked.train()
-    for words, ids in (
-        ("{} trained before", [i for i, is_done in there.items() if is_done]),
-        ("Going on with {}", [i for i, is_done in there.items() if not is_done]),
-        ("Training {}", [run.id for run in runs.values() if run.id not in there]),
-    ):
-        if ids:
-            text = words.format(plural(len(ids), 'layer'))
-            note(f"{text[0].upper()}{text[1:]}: {', '.join(ids)}")
-    runs = {layer: run for layer, run in runs.items() if not there.get(run.id)}
+    _say({
+        "{} trained before": [i for i, is_done in there.items() if is_done],
+        "Going on with {}": [i for i, is_done in there.items() if not is_done],
+        "Training {}": [run.id for run in runs.values() if run.id not in there],
+    })  # fmt: skip
+    return _follow_each({layer: run for layer, run in runs.items() if not there.get(run.id)}, RUN, again)
+
+
+def _say(done: Mapping[str, Iterable[str]]) -> None:
+    """A line for every sentence with the ids that it is about, if there are any."""
+    for words, ids in done.items():
+        if listed := list(ids):
+            note(f"{words.format(plural(len(listed), 'layer'))}: {', '.join(listed)}")
+
+
+def _follow_each(jobs: Mapping[int, Any], kind: Kind, again: tuple[str, ...]) -> list[int]:
+    """Show one job of a layer after the other until it ends; the layers whose job failed."""
     failed = []
-    for layer, run in runs.items():
+    for layer, job in jobs.items():
         try:
-            follow(run, RUN, resume=again)
+            follow(job, kind, resume=again)
         except typer.Exit as ended:  # the other layers are worth having
             if ended.exit_code == PAUSED:
                 raise

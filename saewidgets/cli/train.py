@@ -3,7 +3,7 @@ templates``: training configurations saved under a name."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from json import dumps
 from pathlib import Path
@@ -13,7 +13,7 @@ import typer
 
 from saewidgets.cli.configfile import assignment, build_config, read_config, taken_over
 from saewidgets.cli.follow import follow_group, follow_run
-from saewidgets.cli.options import ConfigFile, Option, Set, Template, Yes, delete_record, settings
+from saewidgets.cli.options import ConfigFile, Option, Preset, Set, Template, Yes, delete_record, settings
 from saewidgets.cli.output import count, cut, facts, moment, note, plural, table, write_json
 from saewidgets.cli.session import CommandGroup, answer, command, listed, session
 from saewidgets.config import TrainingConfig
@@ -21,7 +21,7 @@ from saewidgets.config.base import dotted, require
 from saewidgets.config.group import Over, expand, first_of
 from saewidgets.config.templates import preset
 from saewidgets.config.templates import presets as all_presets
-from saewidgets.config.translate import Translation, from_mistudio, from_saelens
+from saewidgets.config.translate import Translation, from_ghosttrack, from_mistudio, from_saelens, is_ghosttrack
 from saewidgets.errors import ConfigError, FormatError, SAEWidgetsError, StateError
 from saewidgets.records import TemplateRecord
 from saewidgets.settings import resolve_device
@@ -37,7 +37,7 @@ SETTINGS = settings(
 def train(
     config: ConfigFile = None,
     template: Template = None,
-    preset: Annotated[str | None, Option(metavar="NAME", help="See `saewidgets presets`.")] = None,
+    preset: Preset = None,
     from_saelens: Annotated[
         Path | None, Option(metavar="FILE", help="A runner_cfg.json or cfg.json of SAELens.")
     ] = None,
@@ -109,21 +109,15 @@ def _start(
     """
     config, template, name, saelens, mistudio, saes, norm = sources.values()
     rivals = {**sources, "--template": None if mistudio else template, "--saes": None, "--activation-norm": None}
-    if len(taken := [option for option, value in rivals.items() if value is not None]) > 1:
-        raise ConfigError(
-            f"Settings come from one source, not from {' and '.join(taken)}.", where=taken[1],
-            hint="Name one; change single settings with --set.",
-        )
+    require_one(rivals)
     require(
         (norm is None or mistudio, "--activation-norm", "This is for a translation of miStudio's hyper-parameters.",
          "Give --from-mistudio FILE, too."),
         (saes is None or saelens, "--saes", "This is for a configuration of several SAEs that SAELens wrote.",
          "Give --from-saelens FILE, too."),
     )  # fmt: skip
-    if name is not None:
-        return preset(name).to_data(), None
     if saelens is None and mistudio is None:
-        return base_of(config, template), None
+        return base_of(config, template, name, changes)
     wanted = dict(changes)
     if wrong := sorted(wanted.keys() & {"source", "saes", "template", "activation_norm"}):
         raise ConfigError("There is no such setting.", where=wrong[0])
@@ -183,13 +177,32 @@ COLUMNS = ("", "name", "model", "dataset", "hook", "architecture", "d_sae", "des
 _LONGEST, _LONG_SETTING = 60, 200  # characters of a description in a table, and of a setting
 
 
-def base_of(config: Path | None, template: str | None) -> dict[str, Any]:
-    """The settings that flags are put on: of a file, of a template, or none."""
-    if template is None:
-        return read_config(config) if config else {}
-    said = "Settings come from a file or from a template, not from both."
-    require((config is None, "--template", said, "Name one of them."))
-    return session.workspace.templates.load(template).to_data()
+def require_one(sources: Mapping[str, object]) -> None:
+    """Raises `ConfigError` where more than one of these options was given."""
+    if len(taken := [option for option, value in sources.items() if value is not None]) > 1:
+        raise ConfigError(
+            f"Settings come from one source, not from {' and '.join(taken)}.", where=taken[1],
+            hint="Name one; change single settings with --set.",
+        )
+
+
+def base_of(
+    config: Path | None, template: str | None = None, name: str | None = None, changes: Iterable[tuple[str, Any]] = ()
+) -> tuple[dict[str, Any], Translation | None]:
+    """The settings that flags are put on: of a file, of a template, of the preset of this `name`, or none; and the
+    translation where the file is GhostTrack's, made with the `changes` of flags."""
+    if template is not None:
+        return session.workspace.templates.load(template).to_data(), None
+    if name is not None:
+        return preset(name).to_data(), None
+    data = read_config(config) if config else {}
+    if not is_ghosttrack(data):
+        return data, None
+    from saewidgets.workspace.training.settle import require_width  # torch: seconds to import
+
+    found = from_ghosttrack(data, **dict(changes))
+    require_width(found.config, found.d_in)
+    return found.config.to_data(), found
 
 
 def _row(record: TemplateRecord) -> list[str]:
@@ -238,7 +251,7 @@ def save(
         (not (config and run), "--run", "Settings come from a file or from a run, not from both.", "Name one of them."),
         (config or run or set_, "NAME", "There are no settings to keep.", "Give --config, --run or --set."),
     )
-    base = session.workspace.trainings.get(run).template_config().to_data() if run else base_of(config, None)
+    base = session.workspace.trainings.get(run).template_config().to_data() if run else base_of(config)[0]
     require((
         "over" not in base, f"{config}: over", "A template holds one training, and this table makes several.",
         f"Leave it out, and give it when you train: saewidgets train --template {name!r} --over NAME=VALUE,VALUE.",

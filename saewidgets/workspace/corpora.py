@@ -178,8 +178,7 @@ TEXT = "text_fingerprint"
 def text_stamp(corpus: Any) -> tuple[object, ...] | None:
     """Names, sizes and times of its files, which change with the text; None where it is in none, or they are gone."""
     try:
-        files = [file for name in paths_of(corpus) for file in _files(Path(name).expanduser().absolute())]
-        return tuple((str(file), (stat := file.stat()).st_size, stat.st_mtime_ns) for file in files) or None
+        return tuple((str(f), (stat := f.stat()).st_size, stat.st_mtime_ns) for f in text_files(corpus)) or None
     except OSError:
         return None
 
@@ -192,6 +191,11 @@ def text_fingerprint(corpus: Any) -> str | None:
         return open_corpus(corpus).fingerprint() if paths_of(corpus) else None
     except SAEWidgetsError:
         return None
+
+
+def text_files(corpus: Any) -> list[Path]:
+    """The files on this machine that a corpus reads; none of any other."""
+    return [file for name in paths_of(corpus) for file in _files(Path(name).expanduser().absolute())]
 
 
 def _files(path: Path) -> list[Path]:

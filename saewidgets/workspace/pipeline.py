@@ -5,6 +5,7 @@ What it leaves in a folder, for people and programs without a workspace:
     sae_layer_6_best/           the SAE of the best checkpoint, in SAELens' format
     sae_layer_6_final/          the SAE at the end
     sae_layer_6_history.json    the run's configuration and every metric: name → steps and values
+    interpretations/            of `Pipeline.interpret`: layer_6_interpretations.json, what every latent fires on
 
 Of another site than the residual stream after the layer the name says so: ``sae_layer_6_mlp_out_best``.
 """
@@ -16,7 +17,7 @@ import math
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,16 +25,21 @@ from saewidgets.config import TrainingConfig
 from saewidgets.config.base import Config
 from saewidgets.config.capture import CaptureConfig
 from saewidgets.config.corpus import ActivationCorpus
+from saewidgets.config.extraction import ExtractionConfig
 from saewidgets.config.group import PipelineConfig, layers_text
 from saewidgets.config.packing import FIELDS
 from saewidgets.durable import storage_errors
 from saewidgets.errors import ConfigError, NotFoundError, StorageError
 from saewidgets.events import JobStatus
+from saewidgets.features.labels import read_interpretations
 from saewidgets.records import ActivationStoreRecord, TrainingRecord
 from saewidgets.workspace.activations import Capture
-from saewidgets.workspace.corpora import TEXT, is_reference, text_fingerprint, text_stamp
+from saewidgets.workspace.corpora import TEXT, is_reference, text_files, text_fingerprint, text_stamp
+from saewidgets.workspace.extraction.extraction_job import checked, concrete
+from saewidgets.workspace.extractions import Extraction
 from saewidgets.workspace.folders import draft_folder
-from saewidgets.workspace.training.advice import HISTORY, LayerReport, report
+from saewidgets.workspace.subjects import find_subject
+from saewidgets.workspace.training.advice import HISTORY, Check, LayerReport, report
 from saewidgets.workspace.training.checkpoints import write_sae
 from saewidgets.workspace.training.run import Run
 from saewidgets.workspace.training.run_tables import config_data
@@ -42,6 +48,7 @@ if TYPE_CHECKING:
     from saewidgets.workspace.workspace import Workspace
 
 MADE_BY = "saewidgets pipeline"
+INTERPRETATIONS = "interpretations"
 LEFT = (JobStatus.PAUSED, JobStatus.INTERRUPTED)
 
 
@@ -221,14 +228,76 @@ class Pipeline:
             raise StorageError(what, where=first.where, hint=first.hint) from first
         return written
 
-    def validate(self) -> list[LayerReport]:
-        """The results, layer by layer: reconstruction, active latents, dead share, convergence; with advice."""
-        return [
+    def read(self, corpus: Any = None, **settings: Any) -> dict[int, Extraction]:
+        """Queue an extraction of every layer's SAE that has none with these settings, and return at once; what was
+        paused goes on.
+
+        Args:
+            corpus: the text to read, as in `ExtractionConfig`; None: what the SAEs were trained on, as many tokens as
+                were captured, at most a million.
+            settings: further ones of `ExtractionConfig`, such as ``tokens``.
+
+        Raises:
+            ConfigError, NotFoundError, StorageError: as `ws.extractions.create`.
+        """
+        given = {"corpus": corpus, "device": self.config.training.device, "batch_size": self.config.batch_size_extract}
+        if corpus is None:
+            given["tokens"] = min(self.config.num_tokens, ExtractionConfig().tokens)
+        config, runs = checked({**given, **settings}), self.runs()
+        return {layer: self._extraction(run, config) for layer, run in runs.items() if run.record.sae_path is not None}
+
+    def interpret(self, folder: str | Path, corpus: Any = None, **settings: Any) -> dict[int, Path]:
+        """Read every layer's SAE, as `read` does, wait, and write what its latents fire on to
+        ``interpretations/layer_6_interpretations.json`` in `folder`, as `analyze_sae` does.
+
+        Returns:
+            Layer → its file, of those whose extraction came to a good end.
+
+        Raises:
+            FormatError: another file has such a name.
+            ConfigError, NotFoundError, StorageError: as `read`; or the disk refuses.
+        """
+        written, target = {}, Path(folder).expanduser().absolute() / INTERPRETATIONS
+        for layer, extraction in self.read(corpus, **settings).items():
+            extraction.wait()
+            if extraction.record.has_data:
+                place = target / f"{_stem(extraction.record.hook_name, layer)}_interpretations.json"
+                if place.exists():
+                    read_interpretations(place)  # that and nothing else is replaced
+                self._workspace.features.interpretations(extraction.id, place)
+                written[layer] = place
+        return written
+
+    def validate(self, interpretations: Mapping[int, Path] | None = None) -> list[LayerReport]:
+        """The results, layer by layer: reconstruction, active latents, dead share, convergence; with what `interpret`
+        returned, also whether a layer has its file; with advice."""
+        found = [
             report(layer, run.record, self._workspace.trainings.metric_columns(run.id, HISTORY))
             for layer, run in self.runs().items()
         ]
+        if interpretations is None:
+            return found
+        return [_with_interpretations(each, each.layer in interpretations) for each in found]
 
     # ------------------------------------------------------------------------------------------------ inside
+
+    def _extraction(self, run: Run, config: ExtractionConfig) -> Extraction:
+        """The newest of a run with these settings, whose text was not changed since; a new one if there is none."""
+        workspace = self._workspace
+        wanted = concrete(workspace, find_subject(workspace, run.id), config, None)
+        asked, files = wanted.to_data(), text_files(wanted.corpus)
+        changed = max((file.stat().st_mtime for file in files), default=0.0)
+        for record in workspace.extractions.list(training_id=run.id):
+            known = _completed(ExtractionConfig, record.config)
+            anywhere = {name: known[name] for name in ("device", "batch_size")}  # however it was read
+            same = {**asked, **anywhere, "corpus": _as_in_row(asked["corpus"], known["corpus"])} == known
+            failed = record.status in (JobStatus.FAILED, JobStatus.CANCELLED) or record.other_weights
+            if same and not failed and changed < record.created_at:
+                found = workspace.extractions.get(record.id)
+                if record.status in LEFT:
+                    found.resume()
+                return found
+        return workspace.extractions.create(training_id=run.id, config=config)
 
     def _training(self, store_id: str, hook_name: str) -> TrainingConfig:
         return self.config.training.replace(corpus=ActivationCorpus(store_id).to_data(), hook_name=hook_name)
@@ -344,8 +413,7 @@ def _completed(kind: type[Config], config: Mapping[str, Any]) -> Mapping[str, An
 
 def write_layer(workspace: Workspace, run: Run, layer: int, folder: Path) -> LayerFiles:
     """Write the files of one run into `folder`; earlier ones of a pipeline are replaced."""
-    sae, site = run.sae_path, run.record.hook_name.split(".", 2)[2].removeprefix("hook_").replace(".", "_")
-    stem = f"sae_layer_{layer}" + ("" if site == "resid_post" else f"_{site}")
+    sae, stem = run.sae_path, f"sae_{_stem(run.record.hook_name, layer)}"
     target = LayerFiles(layer, folder / f"{stem}_best", folder / f"{stem}_final", folder / f"{stem}_history.json")
     paths = (target.best, target.final, target.history)
     linked = any(path.is_symlink() for path in paths)
@@ -367,6 +435,18 @@ def write_layer(workspace: Workspace, run: Run, layer: int, folder: Path) -> Lay
             (draft / name).rename(place)
         os.replace(draft / "history.json", target.history)
     return target
+
+
+def _stem(hook_name: str, layer: int) -> str:
+    """``layer_6``; of another site than the residual stream after the layer ``layer_6_mlp_out``."""
+    site = hook_name.split(".", 2)[2].removeprefix("hook_").replace(".", "_")
+    return f"layer_{layer}" + ("" if site == "resid_post" else f"_{site}")
+
+
+def _with_interpretations(found: LayerReport, is_there: bool) -> LayerReport:
+    check = Check("interpretations saved", "yes" if is_there else "no", "a file of every layer", is_there)
+    why = f'Its features were not read: ws.extractions.list(training_id="{found.training_id}") says why.'
+    return replace(found, checks=(*found.checks, check), advice=(*found.advice, *([] if is_there else [why])))
 
 
 def _is_ours(history: Path) -> bool:

@@ -39,24 +39,31 @@ def test_both_halves_then_everything_again(invoke: Invoke, base: list[str], tmp_
     assert store["hook_names"] == ["blocks.0.hook_resid_post", "blocks.1.hook_resid_post"]
     out = tmp_path / "out"
     silent = base[: base.index("--num-tokens")]  # how many were captured need not be said again
-    done = invoke(*silent, "--layers", "0,1", "--train-only", "--save-dir", str(out))
+    more = ["--save-dir", str(out), "--import", "--interpret", "--texts", str(tmp_path / "text.txt")]
+    done = invoke(*silent, "--layers", "0,1", "--train-only", *more)
     assert done.code == 0, done.err
     lines = done.out.splitlines()
     assert lines[0].split() == [
-        "Layer", "Reconstruction", "Active", "per", "token", "Dead", "share", "Convergence", "Result",
+        "Layer", "Reconstruction", "Active", "per", "token", "Dead", "share", "Convergence",
+        "Interpretations", "saved", "Result",
     ]  # fmt: skip
     assert [line.split()[0] for line in lines[1:3]] == ["0", "1"]
     assert f"({store['id']}), 1,024 tokens, captured before." in done.err
     assert {path.name for path in out.iterdir()} == {
-        f"sae_layer_{layer}_{what}" for layer in (0, 1) for what in ("best", "final", "history.json")
+        "interpretations",
+        *(f"sae_layer_{layer}_{what}" for layer in (0, 1) for what in ("best", "final", "history.json")),
     }
-    again = invoke(*base, "--layers", "1", "--save-dir", str(out), "--json")
+    again = invoke(*base, "--layers", "1", *more, "--json")
     assert again.code == 0, again.err
     assert "1 layer trained before: train_" in again.err
+    assert "1 layer read before: ext_train_" in again.err
     assert "Training" not in again.err
     (row,) = again.json()
-    assert (row["layer"], row["status"]) == (1, "completed")
-    assert len(invoke("list", "--json").json()) == 2
+    assert (row["layer"], row["status"], row["interpretations_saved_passed"]) == (1, "completed", True)
+    assert sorted(path.name for path in (out / "interpretations").iterdir()) == [
+        "layer_0_interpretations.json", "layer_1_interpretations.json",
+    ]  # fmt: skip
+    assert [len(invoke(*words, "list", "--json").json()) for words in ((), ("saes",), ("extractions",))] == [2, 2, 2]
 
 
 def test_a_changed_text_is_captured_again_with_a_notice(invoke: Invoke, base: list[str], tmp_path: Path) -> None:

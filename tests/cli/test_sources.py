@@ -74,6 +74,21 @@ def test_mistudio_needs_model_and_text_and_may_stand_for_several(invoke: Invoke,
     assert (one["hook_name"], "over" in one) == ("blocks.1.hook_resid_post", False)
 
 
+def test_a_file_of_ghosttrack_is_recognised(invoke: Invoke, tmp_path: Path) -> None:
+    path = tmp_path / "gt.yaml"
+    path.write_text("sae: {d_model: 256, d_hidden: 512}\nsae_training: {target_recon_loss: 0.01}\n")
+    shown = invoke("train", "--config", str(path), "--d-sae", "64", "--dry-run")
+    data = shown.json()
+    assert (data["sae"]["sparsity_loss"], data["sae"]["d_sae"], data["targets"]["mse"]) == ("l1", 64, 2.56)
+    assert "sae_training.target_recon_loss = 0.01: a mean over elements" in shown.err
+    path.write_text(path.read_text().replace("256", "768"))
+    for command in ("train", "pipeline"):
+        refused = invoke(command, "--config", str(path))
+        assert (refused.code, "the activations of demo are 256 wide" in refused.err) == (USAGE, True)
+    both = invoke("pipeline", "--config", str(path), "--preset", "gpt2-guide")
+    assert (both.code, "from one source" in both.err) == (USAGE, True)
+
+
 def test_flags_repair_a_translation(invoke: Invoke, tmp_path: Path) -> None:
     data = json.loads(Path(SAELENS).read_text())
     broken = tmp_path / "broken.json"

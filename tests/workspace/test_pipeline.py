@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,9 @@ import torch
 
 from saewidgets.config import HubCorpus, TrainingConfig
 from saewidgets.config.group import PipelineConfig
-from saewidgets.errors import ConfigError, NotFoundError, StorageError
+from saewidgets.errors import ConfigError, FormatError, NotFoundError, StorageError
 from saewidgets.events import JobStatus
+from saewidgets.features.labels import read_interpretations
 from saewidgets.formats import load_sae
 from saewidgets.lm import model_facts
 from saewidgets.records import ErrorInfo
@@ -22,6 +24,7 @@ from saewidgets.workspace.activations import Capture
 from saewidgets.workspace.pipeline import Pipeline
 from saewidgets.workspace.training.advice import report
 from saewidgets.workspace.training.checkpoints import reconcile
+from tests.conftest import TINY_TEXT
 from tests.workspace.conftest import PATIENCE, completed, wait_for_step
 
 TOKENS = 1024
@@ -120,9 +123,22 @@ def test_the_best_is_an_earlier_checkpoint(ws: Workspace, config: TrainingConfig
     assert not torch.equal(load_sae(files.best).W_dec, load_sae(files.final).W_dec)
 
 
-def test_what_was_done_is_not_done_again(ws: Workspace, config: TrainingConfig) -> None:
+def test_what_was_done_is_not_done_again(ws: Workspace, config: TrainingConfig, tmp_path: Path) -> None:
     first = finished(made(ws, config, layers=[0]))
     again = made(ws, config, layers="0")
+    text = tmp_path / "text.txt"
+    text.write_text("\n".join(TINY_TEXT))
+    (place,) = first.interpret(tmp_path, text).values()
+    assert place == tmp_path / "interpretations" / "layer_0_interpretations.json"
+    assert read_interpretations(place).keys() == set(range(64))
+    assert again.interpret(tmp_path, text) == {0: place}
+    (record,) = ws.extractions.list()
+    assert [report.checks[4].passed for report in (*first.validate({0: place}), *first.validate({}))] == [True, False]
+    os.utime(text, (record.created_at + 9,) * 2)  # it was changed: what was read of it does not count
+    place.write_text("mine")
+    with pytest.raises(FormatError):
+        again.interpret(tmp_path, text)
+    assert (len(ws.extractions.list()), place.read_text()) == (2, "mine")
     store = only_store(first)
     assert again.extract().id == store.id
     assert [run.id for run in again.train().values()] == [run.id for run in first.runs().values()]

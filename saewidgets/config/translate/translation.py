@@ -50,12 +50,14 @@ class Translation:
         source: the name of the other package.
         over: further values where the other configuration describes several runs, as `create_many` takes them:
             ``{"hook_name": [...]}``; empty where it is one run. `config` has the first of each, but no run's name.
+        d_in: the width of the activations that coefficients were multiplied by; None where they were not.
     """
 
     config: TrainingConfig
     remarks: tuple[Remark, ...]
     source: str
     over: Mapping[str, list[Any]] = field(default_factory=dict)
+    d_in: int | None = None
 
     def to_data(self) -> dict[str, Any]:
         """Plain JSON data: ``source config over remarks``."""
@@ -81,12 +83,13 @@ class Translation:
 MAX_BYTES = 4_000_000  # such a file is a page of text
 
 
-def read(source: str | Path | Mapping[str, Any], what: str) -> dict[str, Any]:
-    """The settings in a JSON file, or a copy of a dictionary; `what` names them in errors."""
+def read(source: str | Path | Mapping[str, Any], what: str, kind: str = "JSON") -> dict[str, Any]:
+    """The settings in a file (of this kind, unless its name says otherwise), or a copy of a dictionary; `what` names
+    them in errors."""
     if not isinstance(source, Mapping):
         if not isinstance(source, str | os.PathLike):
             refuse(source, "source", what, "Give the path of its file, or its settings as a dictionary.")
-        return read_table(argument_path(source, "source", what), what, MAX_BYTES, "JSON")
+        return read_table(argument_path(source, "source", what), what, MAX_BYTES, kind)
     if not all(isinstance(key, str) for key in source):
         raise ConfigError(f"Expected {what}, got a table with keys that are not strings.", hint=f"Give {what}.")
     return dict(source)

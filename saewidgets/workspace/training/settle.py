@@ -181,6 +181,18 @@ def require_fit(configs: Iterable[TrainingConfig], held: UserModel | None) -> No
             raise ConfigError(sentence, where=field)
 
 
+def require_width(config: TrainingConfig, d_in: int | None) -> None:
+    """Refuse a translation whose coefficients were multiplied by another width than that of its model, where known."""
+    from saewidgets.lm.model_config import stated_sizes  # torch: seconds to import
+
+    width = stated_sizes(config.model, revision=config.model_revision).d_model
+    if None not in (width, d_in) and width != d_in:
+        raise ConfigError(
+            f"This is {d_in:,}, but the activations of {config.model} are {width:,} wide.", where="sae.d_model",
+            hint=f"Name the model it is for, such as --model gpt2, or write d_model: {width}.",
+        )
+
+
 def sizes_of(model: str, revision: str | None, held: UserModel | None) -> tuple[int | None, int | None, int | None]:
     """Layers of a model, the context it reads and heads in a layer, as far as that is known before it is loaded."""
     # Torch: seconds to import.
