@@ -19,7 +19,7 @@ from saewidgets.cli.train import base_of, require_one
 from saewidgets.config import TrainingConfig
 from saewidgets.config.base import require
 from saewidgets.config.group import PipelineConfig, layers_text
-from saewidgets.errors import ConfigError, NotFoundError, StorageError
+from saewidgets.errors import NotFoundError, StorageError
 
 if TYPE_CHECKING:
     from saewidgets.records import ActivationStoreRecord
@@ -61,13 +61,13 @@ def pipeline(
     set_: Set = None,
 ) -> None:
     """Capture several layers, train an SAE of each, check them. The same command again goes on where it was left."""
-    if extract_only and train_only:
-        raise ConfigError(
-            "With --extract-only and --train-only nothing is left to do.", where="--train-only", hint="Give one."
-        )
-    require((
-        interpret or not texts, "--texts", "This is the text that features are interpreted with.", "Add --interpret.",
-    ))  # fmt: skip
+    require(
+        (not (extract_only and train_only), "--train-only",
+         "With --extract-only and --train-only nothing is left to do.", "Give one."),
+        (not extract_only or not (interpret or import_), "--extract-only", "This trains no SAE to interpret or import.",
+         "Leave it out."),
+        (interpret or not texts, "--texts", "This is the text that features are interpreted with.", "Add --interpret."),
+    )  # fmt: skip
     require_one({"--config": config, "--template": template, "--preset": preset})
     if cache_dir is not None:
         session.home = cache_dir.expanduser().absolute()
@@ -99,15 +99,14 @@ def pipeline(
         note(f"In the library: {', '.join(added)}")
     interpretations = None
     if interpret:
-        corpus = texts[0] if texts and len(texts) == 1 else texts
-        extractions = asked.read(corpus)
+        extractions = asked.read(texts[0] if texts and len(texts) == 1 else texts)
         missing = {layer: each for layer, each in extractions.items() if each.status not in GOOD}
         _say({
             "{} read before": [each.id for layer, each in extractions.items() if layer not in missing],
             "Reading {}": [each.id for each in missing.values()],
         })  # fmt: skip
         failed += _follow_each(missing, EXTRACTION, again)
-        interpretations = asked.interpret(folder, corpus)
+        interpretations = asked.write_interpretations(folder, extractions)
         note(f"Interpretations of {plural(len(interpretations), 'layer')}: {folder / 'interpretations'}")
     reports = asked.validate(interpretations)
     if session.json:

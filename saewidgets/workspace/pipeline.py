@@ -257,8 +257,12 @@ class Pipeline:
             FormatError: another file has such a name.
             ConfigError, NotFoundError, StorageError: as `read`; or the disk refuses.
         """
+        return self.write_interpretations(folder, self.read(corpus, **settings))
+
+    def write_interpretations(self, folder: str | Path, extractions: Mapping[int, Extraction]) -> dict[int, Path]:
+        """The second half of `interpret`: wait for what `read` returned, and write the files."""
         written, target = {}, Path(folder).expanduser().absolute() / INTERPRETATIONS
-        for layer, extraction in self.read(corpus, **settings).items():
+        for layer, extraction in extractions.items():
             extraction.wait()
             if extraction.record.has_data:
                 place = target / f"{_stem(extraction.record.hook_name, layer)}_interpretations.json"

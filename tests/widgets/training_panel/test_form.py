@@ -59,7 +59,7 @@ def test_every_setting_of_the_configuration_is_in_the_form_once() -> None:
         ("seed", {"maximum": None}),  # 2**63 - 1 is not a number the page can hold
         ("context_size", {"maximum": None}),  # how much that is depends on the model
         ("precision", {"choices": ("float32", "bfloat16", "float16"), "words": ("fp32", "bf16", "fp16")}),
-        ("sae.sparsity_loss", {"words": ("Step (L0)", "Tanh", "Quadratic (target L0)")}),
+        ("sae.sparsity_loss", {"words": ("Step (L0)", "Tanh", "L1", "Quadratic (target L0)")}),
         ("checkpoints.best_metric", {"words": ("FVU", "Loss", "CE recovered", "MSE")}),
         ("sae.widths", {"type": "text", "optional": True, "architectures": ("matryoshka",)}),
         ("model_device", {"empty": "the same"}),
