@@ -94,6 +94,18 @@ class TrainingQueries(RowsOfJobs[TrainingRecord]):
         """Runs that fit all `filters` (see `_conditions`), newest first."""
         return self._read(*_conditions(**filters), limit=limit, offset=offset)
 
+    def not_imported(self) -> dict[str, str]:
+        """See `Trainings.not_imported`."""
+        query = (
+            select(TrainingRow.id, TrainingRow.name)
+            .outerjoin(JobRow, TrainingRow.job_id == JobRow.id)
+            .outerjoin(SAERow, SAERow.training_id == TrainingRow.id)
+            .where(SAERow.id.is_(None), TrainingRow.sae_path.is_not(None), *_conditions(status=JobStatus.COMPLETED))
+            .order_by(TrainingRow.created_at.desc(), TrainingRow.id.desc())
+        )
+        with self._database.read() as session:
+            return dict(session.execute(query).all())
+
     def update(self, row_id: str, *, facts: Mapping[str, Any] | None = None, **changes: Any) -> TrainingRecord:
         """Change columns of the row; `facts` are merged into those that are there."""
 

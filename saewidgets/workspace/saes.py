@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from saewidgets.config import arguments
 from saewidgets.config.names import one_line
-from saewidgets.errors import ConfigError, FormatError, SAEWidgetsError, StorageError
+from saewidgets.errors import ConfigError, FormatError, NotFoundError, SAEWidgetsError, StorageError
 from saewidgets.jobs import Listeners
 from saewidgets.records import Comparison, Records, SAERecord
 from saewidgets.workspace import checked
@@ -100,17 +100,38 @@ class SAEs:
         return self._rows.facets(**filters)
 
     def get(self, sae_id: str) -> SAERecord:
-        """The SAE with this id, and its `statistics` if they were computed. Raises `NotFoundError`."""
-        return self._rows.get(sae_id)
+        """The SAE with this id, or that of the training with this id, and its `statistics` if they were computed.
+
+        Raises:
+            NotFoundError: there is none; of a training that was not imported the hint says how to.
+        """
+        try:
+            return self._rows.get(sae_id)
+        except NotFoundError:
+            if not sae_id.startswith("train_"):
+                raise
+        name = self._workspace.catalog.trainings.get(sae_id).name
+        if (found := self._rows.by_training(sae_id)) is None:
+            raise NotFoundError(
+                f"The SAE of the training {name} is not in the library.", where=sae_id,
+                hint=f"Import it when the training has ended: ws.trainings.get({sae_id!r}).import_to_saes().",
+            )
+        return found
 
     def find(self, wanted: str) -> SAERecord:
-        """The SAE with this id, with this name, or whose id begins so: ``sae_`` and at least four characters more.
+        """The SAE with this id, with this name, or whose id begins so: ``sae_`` and at least four characters more; or
+        that of the training with this id.
 
         Raises:
             NotFoundError: there is none, or several fit; the message lists them.
             ConfigError: `wanted` is empty.
         """
-        return self.get(self._names.find(wanted))
+        try:
+            return self.get(self._names.find(wanted))
+        except NotFoundError:
+            if not wanted.startswith("train_"):
+                raise
+        return self.get(wanted)
 
     # ------------------------------------------------------------------------------------------------ read
 
@@ -178,7 +199,7 @@ class SAEs:
             return dict(record.statistics)
         found = statistics.compute(folder_of(self._workspace, record), record.metadata)
         found = statistics.with_evaluations(found, record.statistics)
-        self._rows.update(sae_id, statistics=found)
+        self._rows.update(record.id, statistics=found)
         return found
 
     def keep_evaluation(self, sae_id: str, report: EvaluationReport) -> None:
@@ -188,12 +209,13 @@ class SAEs:
         kept = {name: data[name] for name in ("corpus", "held_out", "n_tokens", "context_size", "metrics", "density")}
         losses = {name: value for name, value in data["metrics"].items() if name.startswith("ce_loss")}
         # The rest is computed again when it is read: it may have come from an earlier evaluation.
-        found = {"cross_entropy": self.get(sae_id).statistics.get("cross_entropy"), "evaluated": kept}
+        record = self.get(sae_id)
+        found = {"cross_entropy": record.statistics.get("cross_entropy"), "evaluated": kept}
         if losses:
             about = {name: kept[name] for name in ("corpus", "held_out", "n_tokens")}
             found["cross_entropy"] = {**about, "metrics": losses}
-        self._rows.update(sae_id, statistics={name: value for name, value in found.items() if value is not None})
-        self.changes.tell(sae_id)
+        self._rows.update(record.id, statistics={name: value for name, value in found.items() if value is not None})
+        self.changes.tell(record.id)
 
     def compare(self, a: str, b: str, top: int = 50) -> Comparison:
         """Which latents of `b` write what latents of `a` write: cosines of decoder rows, block by block.
@@ -312,7 +334,7 @@ class SAEs:
             changes["notes"] = checked.notes(notes)
         if tags is not None:
             changes["tags"] = _checked_tags(tags)
-        return self._told(self._rows.update(sae_id, **changes))
+        return self._told(self._rows.update(self.get(sae_id).id, **changes))
 
     def locate(self, sae_id: str, path: str | Path) -> SAERecord:
         """Say where the files of an SAE are now. They stay there: the library does not copy them.
@@ -339,6 +361,7 @@ class SAEs:
             NotFoundError: there is no such SAE.
         """
         record = self.get(sae_id)
+        sae_id = record.id
         extractions = self._workspace.catalog.extractions.owned_by(sae_id=sae_id)
         require_files(self._workspace, record, *map(self._workspace.catalog.extractions.get, extractions))
         with unlisted(self._workspace, Path(record.path)):

@@ -389,6 +389,11 @@ class Trainings:
         self._workspace.manager.sweep()
         return self._catalog.trainings.list(status=status, model=model, search=search, limit=limit, offset=offset)
 
+    def not_imported(self) -> dict[str, str]:
+        """Completed runs whose SAE is not in the library: id → name, newest first. `import_to_saes` brings one there.
+        """
+        return self._catalog.trainings.not_imported()
+
     def get(self, training_id: str) -> Run:
         """The run with this id, with this name, or whose id begins so: ``train_`` and at least four characters more.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,37 @@ def test_a_model_is_listed_under_its_one_name(ws: Workspace, run: Run, given: di
     sae = named.import_to_saes()
     assert (sae.model, sae.metadata["origin"]) == ("openai-community/gpt2", {"model": "gpt2-small"})
     assert [one.id for one in ws.saes.list(model="gpt2")] == [sae.id]
+
+
+def test_a_run_stands_for_its_sae(ws: Workspace, run: Run) -> None:
+    assert ws.trainings.not_imported() == {run.id: "first"}
+    for read in (ws.saes.get, ws.saes.load, ws.saes.config, ws.saes.find):
+        with pytest.raises(NotFoundError, match="The SAE of the training first is not in the library") as missing:
+            read(run.id)
+        assert f"ws.trainings.get({run.id!r}).import_to_saes()" in str(missing.value.hint)
+    with pytest.raises(NotFoundError, match="There is no training 'train_gone'"):
+        ws.saes.get("train_gone")
+    sae = run.import_to_saes()
+    assert ws.trainings.not_imported() == {}
+    assert ws.saes.get(run.id) == ws.saes.find(run.id) == sae
+    assert ws.saes.update(run.id, notes="read").id == sae.id
+    assert ws.saes.load(run.id).cfg.d_sae == sae.d_sae
+    ws.saes.delete(run.id)
+    assert ws.trainings.not_imported() == {run.id: "first"}
+
+
+def test_runs_that_are_not_in_the_library_are_one_query(ws: Workspace, run: Run) -> None:
+    """With a thousand of them it is still found in the time of a click."""
+    row = {"config": {}, "model": "gpt2", "corpus": "demo", "hook_name": "h", "architecture": "topk", "d_sae": 8,
+           "device": "cpu", "lane": "here/cpu", "tokens_total": 1, "job_id": run.record.job_id}  # fmt: skip
+    ws.catalog.trainings.create_all([
+        {"id": f"train_{i:04}", "name": f"run {i}", "folder": ws.folder / str(i), "sae_path": str(i), **row}
+        for i in range(1000)
+    ])  # fmt: skip
+    ws.trainings.not_imported()
+    began = time.perf_counter()
+    assert len(ws.trainings.not_imported()) == 1001
+    assert time.perf_counter() - began < 0.1
 
 
 def test_a_run_that_has_learned_more_renews_its_record(ws: Workspace, tiny_model_folder: Path) -> None:
