@@ -40,6 +40,8 @@ class ExtractionRecord:
         size_bytes: of its files; None until it has an end.
         host: the machine that works on it, or did last.
         started_by: the user; None if unknown.
+        repo_id: the repository that the SAE was downloaded from.
+        training_name: of the training, while that is there.
         facts: what resuming needs beyond `config`: ``prepend_bos``, ``model_given``, ``validation_share``; and
             ``weights``, the files that were read, as `catalog.filestate.recorded` describes them.
         other_weights: the files of the SAE have been replaced since, so that what is computed with them now does not
@@ -78,6 +80,8 @@ class ExtractionRecord:
     facts: Mapping[str, Any] = field(default_factory=dict)
     other_weights: bool = False
     started_by: str | None = None
+    repo_id: str | None = None
+    training_name: str | None = None
 
     @property
     def has_data(self) -> bool:

@@ -35,11 +35,11 @@ _OTHER_WEIGHTS = "Made with other weights than the SAE has now."
 _ALL: Any = (
     select(
         ExtractionRow, JobRow, _OWN.source, func.coalesce(_OWN.id, _IMPORTED.id),
-        func.coalesce(_OWN.training_id, TrainingRow.id), _NAME, _PATH,
+        TrainingRow.id, _NAME, _PATH, _OWN.repo_id, TrainingRow.name,
     )
     .outerjoin(JobRow, ExtractionRow.job_id == JobRow.id)
     .outerjoin(_OWN, ExtractionRow.external_sae_id == _OWN.id)
-    .outerjoin(TrainingRow, ExtractionRow.training_id == TrainingRow.id)
+    .outerjoin(TrainingRow, TrainingRow.id == func.coalesce(ExtractionRow.training_id, _OWN.training_id))
     .outerjoin(_IMPORTED, ExtractionRow.training_id == _IMPORTED.training_id)
 )  # fmt: skip
 
@@ -129,7 +129,7 @@ def _conditions(
 
 def _record(values: Sequence[Any], job: JobRecord | None, files: Files) -> ExtractionRecord:
     row: ExtractionRow = values[0]
-    source, sae_id, training_id, name, path = values[2:]
+    source, sae_id, training_id, name, path, repo_id, training_name = values[2:]
     stands = of_job(row, job, files)
     if job is None:
         stands["seconds_running"] = float(row.facts.get("seconds", 0.0))
@@ -138,6 +138,7 @@ def _record(values: Sequence[Any], job: JobRecord | None, files: Files) -> Extra
     told = job.result if job is not None and isinstance(job.result, dict) else {}
     return ExtractionRecord(**{
         **shared(ExtractionRecord, row), **stands, "training_id": training_id, "sae_id": sae_id, "name": name,
+        "repo_id": repo_id, "training_name": training_name,
         "source_type": "training" if row.training_id is not None else "sae", "source": source or "trained",
         "seen": row.seen if row.n_tokens is not None else told.get("seen", row.seen), "other_weights": other_weights,
     })  # fmt: skip

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import inspect
 import re
+import threading
+import traceback
 import typing
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
@@ -22,12 +24,14 @@ from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
-from saewidgets.errors import NotFoundError, SAEWidgetsError
+from saewidgets.errors import NotFoundError, SAEWidgetsError, StateError
 from saewidgets.widgets.messages.wire import BulkResult, Wire
 from saewidgets.widgets.model import error_note
 from saewidgets.widgets.values import folder_name, path_from, shorten
 from saewidgets.workspace import Workspace
 
+MASK = "•••"  # in the place of an access token
+MOST = 12  # questions of one widget that may be without an answer: more would only wait for the same dead hub
 BUFFER_LIMIT = 1_000_000  # bytes of one binary buffer, in either direction
 
 Method = TypeVar("Method", bound=Callable[..., Any])
@@ -186,6 +190,79 @@ class Commands:
         finally:
             self._wake()  # publish what is new; a failure comes up there again, and is shown
         return self.state() if self._model.state().revision > revision else None
+
+
+class ImportCommands(Commands):
+    """Of widgets that list completed trainings which are not in the library."""
+
+    @slow_command
+    def import_trainings(self, training_ids: tuple[str, ...] = ()) -> BulkResult:
+        """Bring these into the library, or without any all that are not there. `done` has the ids of the SAEs."""
+        made: list[str] = []
+
+        def bring(training_id: str) -> None:
+            made.append(self._workspace.saes.import_training(training_id).id)
+
+        found = BulkResult()
+        if len(training_ids) == 1:
+            bring(training_ids[0])
+        else:
+            found = self._each(training_ids or tuple(self._workspace.trainings.not_imported()), bring)
+        self._changed()
+        return found.model_copy(update={"done": tuple(made)})
+
+    def _name(self, each: str) -> str:
+        return self._workspace.trainings.get(each).record.name
+
+
+class HubCommands(Commands):
+    """Of widgets that ask the hub, which may take seconds, or hang. The threads that do the commands of all widgets are
+    few, and the one that receives messages is one: neither may wait for it. Every question has a thread of its own."""
+
+    def __init__(self, widget: Any) -> None:
+        super().__init__(widget)
+        self._asking = 0
+        self._lock = threading.Lock()
+
+    def _ask(self, do: Callable[[], Any]) -> Future[Any]:
+        """Call `do`, which may take seconds or hang, on a thread of its own."""
+        with self._lock:
+            if self._asking >= MOST:
+                raise StateError(
+                    f"{self._asking} earlier questions to the hub have no answer yet.",
+                    hint="The hub or the network hangs. Wait a little and try again.",
+                )
+            self._asking += 1
+        future: Future[Any] = Future()
+
+        def run() -> None:
+            try:
+                value = do()
+            except BaseException as error:  # noqa: BLE001 - whatever it is, who asked must hear of it
+                future.set_exception(error)
+            else:
+                future.set_result(value)
+            finally:
+                with self._lock:
+                    self._asking -= 1
+
+        threading.Thread(target=run, name="saewidgets-hub", daemon=True).start()
+        return future
+
+
+def with_token(token: str | None, call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """Call something with an access token, which no error of it shows: one that did is raised without it and without
+    its causes."""
+    try:
+        return call(*args, token=token, **kwargs)
+    except Exception as error:
+        if not token or token not in "".join(traceback.format_exception(error)):
+            raise
+        parts: list[str | None] = [f"{type(error).__name__}: {error}", None, None]
+        if isinstance(error, SAEWidgetsError):
+            parts = [error.what, error.where, error.hint]
+        what, where, hint = (part and part.replace(token, MASK) for part in parts)
+    raise SAEWidgetsError(what or "", where=where, hint=hint)  # outside of the handler: the other is no part of it
 
 
 # what a hint holds → what to do on the page

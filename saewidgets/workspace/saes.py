@@ -445,6 +445,20 @@ class SAEs:
         client = self._workspace.hub.client(token)
         return push(self._workspace, record, client, repo_id, private=private, path=path, license=license)
 
+    def model_card(self, sae_id: str, repo_id: str, *, path: str = "", license: str = "unknown") -> str:
+        """The model card that `push_to_hub` writes into a repository without one. Nothing is sent.
+
+        Args:
+            sae_id, repo_id, path, license: as in `push_to_hub`.
+
+        Raises:
+            NotFoundError: no such SAE.
+        """
+        record = self.get(sae_id)
+        from saewidgets.workspace.library.publishing import card  # the hub's client: a second to import
+
+        return card(record, repo_id, path, license, self._workspace.hub.client().endpoint)
+
     # ------------------------------------------------------------------------------------------------ inside
 
     def _told(self, record: SAERecord) -> SAERecord:

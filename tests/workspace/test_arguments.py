@@ -117,6 +117,7 @@ TEXTS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     "saes.add_local": ({"path": "SAE"}, ("path", "name", "model", "hook_name")),
     "saes.update": ({"sae_id": "ID"}, ("name", "notes")),
     "saes.push_to_hub": ({"sae_id": "ID", "repo_id": "a/b", "token": ""}, ("repo_id", "path", "license")),
+    "saes.model_card": ({"sae_id": "ID", "repo_id": "a/b"}, ("repo_id", "path", "license")),
     "templates.save": ({"name": "b", "config": {"model": "demo"}}, ("name", "description")),
     "templates.import_text": ({"raw": b"[]", "name": "file"}, ("name",)),
     "extractions.list": ({}, ("source_type", "search")),

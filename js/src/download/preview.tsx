@@ -3,11 +3,11 @@ import type { ComponentChildren } from "preact";
 import { Button, Cut, NoteBox, type NoteProps } from "../lib/controls";
 import * as f from "../lib/format";
 import { asksConvention, Convention } from "../lib/forms";
-import { flip, into, Pick } from "../lib/kit";
+import { flip, into, Linked, Pick } from "../lib/kit";
 import { Facts as Pairs } from "../lib/table";
 import type { HubWarning, Preview, VariantRow } from "../lib/wire";
 import { type Finding, MOST, toFetch } from "./listing";
-import { FailedNote, Linked, places } from "./problems";
+import { FailedNote, places } from "./problems";
 import type { Store } from "./store";
 import { cacheWords, deviceLabel, fitWords, folderOf, formatWords, guessSource, memoryOn, widthWords } from "./words";
 

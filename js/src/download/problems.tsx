@@ -1,7 +1,7 @@
 /** What is being looked up, and what went wrong with it. */
 import type { ComponentChildren } from "preact";
 import { Button, NoteBox } from "../lib/controls";
-import { Dismiss, put } from "../lib/kit";
+import { Dismiss, Linked, put } from "../lib/kit";
 import { placed } from "../lib/notes";
 import type { Problem as Failed } from "../lib/store";
 import type { Problem } from "../lib/wire";
@@ -93,24 +93,6 @@ function wayOut(store: Store, { kind, suggestions }: Problem, again: () => void)
   if (kind !== "no_sae" || suggestions.length > 0) return undefined;
   const showKnown = put(store.tab, "known");
   return <Button text="Known repositories" small onClick={showKnown} />;
-}
-
-/** Text in which web addresses are links. Everything else, whatever it looks like, stays text. */
-export function Linked({ text }: { text: string }) {
-  const parts = text.split(/(https?:\/\/[^\s<>"')]*[^\s<>"').,;:])/);
-  return (
-    <>
-      {parts.map((part, i) =>
-        i % 2 === 1 ? (
-          <a key={i} href={part} target="_blank" rel="noopener noreferrer">
-            {part}
-          </a>
-        ) : (
-          part
-        ),
-      )}
-    </>
-  );
 }
 
 const PLACES = {

@@ -4,7 +4,7 @@ import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { onEnter } from "../lib/a11y";
 import { Button } from "../lib/controls";
 import * as f from "../lib/format";
-import { Field } from "../lib/forms";
+import { AccessToken, Field } from "../lib/forms";
 import { Empty, into, NothingMatches, put, Search } from "../lib/kit";
 import type { VariantRow } from "../lib/wire";
 import { type Columns, columnsOf, keyOf, MOST, searched } from "./listing";
@@ -88,14 +88,10 @@ function Token({ store }: { store: Store }) {
     </span>
   );
   return (
-    <Field
+    <AccessToken
       input={input}
-      label="Access token"
       help={HELP.token}
       hint={<>kept in memory only{kept && forget}</>}
-      type="password"
-      spellcheck={false}
-      {...{ "data-1p-ignore": "", "data-lpignore": "true", "data-bwignore": "true" }}
       placeholder={kept ? "one is kept in memory" : "from your sign-in"}
       onKeyDown={onEnter(() => store.preview())}
     />

@@ -6,13 +6,13 @@ import { Button, Cut, NoteBox, Tabs, tabId } from "../lib/controls";
 import * as f from "../lib/format";
 import { type KeyRow, Keys, mountWidget } from "../lib/host";
 import { placeIn } from "../lib/keep-focus";
-import { Buttons, Card, Facts, into, NothingMatches, Progress, put, Search, StatusWord } from "../lib/kit";
+import { Buttons, Card, Facts, into, Linked, NothingMatches, Progress, put, Search, StatusWord } from "../lib/kit";
 import { CardNotes, WidgetNotes } from "../lib/notes";
 import type { Model } from "../lib/rpc";
 import { hasProgressBar, isActive, isUnderWay, statusOf } from "../lib/statuses";
 import type { DownloadCard, KnownRepo } from "../lib/wire";
 import { GemmaScope } from "./gemma";
-import { Linked, places } from "./problems";
+import { places } from "./problems";
 import { AnyRepository } from "./repository";
 import { Store } from "./store";
 import {

@@ -9,6 +9,7 @@ import {
   type MenuItem,
   Progress,
   Question,
+  Repository,
   StatusWord,
   useCard,
 } from "../lib/kit";
@@ -123,7 +124,13 @@ function Card({ store, card }: { store: Store; card: ExtractionCard }) {
     >
       {hasProgressBar(card) && <Progress label={`Extraction of ${name}`} fraction={card.fraction} status={status} />}
       <Facts of={words.progressLine(card, live)} />
-      {card.place.length > 0 && <Facts of={card.place} />}
+      <Facts
+        of={[
+          card.repo_id && <Repository id={card.repo_id} />,
+          card.training_name && `trained by ${line(card.training_name)}`,
+          ...card.place,
+        ]}
+      />
     </CardBox>
   );
 }

@@ -6,6 +6,7 @@ import { CodeLine } from "../lib/copy";
 import * as f from "../lib/format";
 import { SettingField } from "../lib/forms";
 import { Icon } from "../lib/icons";
+import { NotInLibrary } from "../lib/imports";
 import { Empty, FilterPick, NothingMatches, Search } from "../lib/kit";
 import { Failed } from "../lib/notes";
 import { num, Table, unseen } from "../lib/table";
@@ -68,6 +69,11 @@ export function Choose({ starting, ways }: { starting: Starting; ways: Ways }) {
           <Failed problem={problem} />
         </div>
       )}
+      <NotInLibrary
+        of={choices?.not_imported}
+        busy={starting.importing.value}
+        onImport={(ids) => starting.import(ids)}
+      />
       {choices && choices.rows.length > 0 && <Choices starting={starting} rows={choices.rows} />}
       {choices && choices.rows.length === 0 && <None starting={starting} total={choices.total} ways={ways} />}
       {!choices && !problem && <p class="bd sm t2">Asking the kernel…</p>}

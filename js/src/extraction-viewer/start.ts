@@ -31,6 +31,7 @@ export class Starting {
   readonly model = signal<string | null>(null);
   readonly search = signal("");
   readonly chosen = signal<string | null>(null);
+  readonly importing = signal(false);
 
   // step 2
   readonly form = signal<ExtractionFormData | null>(null);
@@ -108,6 +109,20 @@ export class Starting {
     this.choices.value = choices;
     const free = choices.rows.filter((row) => row.state === "ok");
     if (!free.some((row) => row.id === this.chosen.value)) this.chosen.value = free[0]?.id ?? null;
+  }
+
+  /** Brings trainings into the library (without ids: all that are not there) and chooses what came. */
+  async import(ids: readonly string[]): Promise<void> {
+    this.importing.value = true;
+    const answer = await this.ask({ kind: "import_trainings", training_ids: [...ids] });
+    this.importing.value = false;
+    if (answer === null) return;
+    [this.source.value, this.model.value, this.search.value] = [null, null, ""]; // which might hide it
+    this.chosen.value = answer.done[0] ?? this.chosen.value;
+    await this.list();
+    const [failed] = answer.problems;
+    if (failed)
+      this.problem.value = { ...failed, what: `${failed.where} was not imported: ${failed.what}`, fields: {} };
   }
 
   async proceed(): Promise<void> {

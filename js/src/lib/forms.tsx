@@ -81,6 +81,17 @@ export const Field = ({ label, onInput, hint, error, help, class: name, mono, ro
   </FieldBox>
 );
 
+/** A token for the hub, masked; `input` gives what is typed, which goes nowhere by itself. */
+export const AccessToken = (props: Omit<FieldProps, "label">) => (
+  <Field
+    label="Access token"
+    type="password"
+    spellcheck={false}
+    {...{ "data-1p-ignore": "", "data-lpignore": "true", "data-bwignore": "true" }}
+    {...props}
+  />
+);
+
 interface SettingProps extends Attributes, Omit<FieldBoxProps, "alert" | "children" | "tick"> {
   name: string;
   value: string | boolean;

@@ -197,6 +197,28 @@ export const Facts = ({ of }: { of: readonly ComponentChildren[] }) => (
   </div>
 );
 
+/** Text in which web addresses are links. Everything else, whatever it looks like, stays text. */
+export const Linked = ({ text }: { text: string }) => (
+  <>
+    {text.split(/(https?:\/\/[^\s<>"')]*[^\s<>"').,;:])/).map((part, i) =>
+      i % 2 === 1 ? (
+        <a key={i} href={part} target="_blank" rel="noopener noreferrer">
+          {part}
+        </a>
+      ) : (
+        part
+      ),
+    )}
+  </>
+);
+
+/** A repository, with its page on the hub. */
+export const Repository = ({ id }: { id: string }) => (
+  <a class="cut" href={`https://huggingface.co/${encodeURI(id)}`} target="_blank" rel="noopener noreferrer" title={id}>
+    {id}
+  </a>
+);
+
 export const Named = ({ name }: { name: string }) => <Cut class="nm" text={name} />;
 
 interface ButtonsProps<A extends string> {

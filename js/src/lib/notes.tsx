@@ -3,8 +3,9 @@ import { type ComponentChildren, toChildArray } from "preact";
 import { useEffect, useState } from "preact/hooks";
 import { Button, NoteBox, type NoteProps } from "./controls";
 import * as f from "./format";
-import { Dismiss, Lines } from "./kit";
+import { Dismiss, Lines, Linked } from "./kit";
 import type { Done, Link, Outcome, Problem } from "./store";
+import { visible } from "./tokens";
 import type { Note } from "./wire";
 
 interface Noted {
@@ -115,10 +116,10 @@ interface DoneProps {
 }
 
 /** What was done, until it is dismissed. */
-export function DoneNote({ store, id, title, onOpen }: DoneProps) {
+export function DoneNote({ store, id, onOpen, ...of }: DoneProps) {
   const done = store.done.value.get(id);
   if (!done) return null;
-  const { text, sae } = done;
+  const { text, sae, title = of.title } = done;
   const actions = (
     <>
       {sae !== undefined && <Button text="Open SAE" small onClick={() => onOpen?.(sae)} />}
@@ -127,7 +128,7 @@ export function DoneNote({ store, id, title, onOpen }: DoneProps) {
   );
   return (
     <NoteBox tone={title ? "plain" : "info"} title={title ?? text} actions={actions}>
-      {title && text}
+      {title && <Linked text={visible(text)} />}
     </NoteBox>
   );
 }

@@ -154,6 +154,7 @@ export type Problem = Omit<Failure, "id" | "kind">;
 export interface Done {
   text: string;
   sae?: string | undefined;
+  title?: string | undefined;
 }
 
 export interface Outcome {
@@ -248,8 +249,8 @@ export abstract class BaseStore<S extends { revision: number }, C extends { kind
   }
 
   /** Notes below an item what was done there (the note is a status: readers hear of it). */
-  say(key: string, text?: string, sae?: string): void {
-    this.done.value = withKey(this.done.value, key, text === undefined ? undefined : { text, sae });
+  say(key: string, text?: string, sae?: string, title?: string): void {
+    this.done.value = withKey(this.done.value, key, text === undefined ? undefined : { text, sae, title });
   }
 
   /** Counts something as under way for these items. */

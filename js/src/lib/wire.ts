@@ -69,12 +69,13 @@ export type Source = "trained" | "huggingface" | "gemma_scope" | "local";
 export type SaeSort = "newest" | "oldest" | "name" | "model" | "layer" | "d_sae" | "size";
 export type Below = "download" | "extractions" | "steering";
 export interface SelectedSae { id: string; name: string; size_bytes: number; d_in: number; d_sae: number; features_extracted: number; training_id: string | null }
-export interface SaeCard { id: string; name: string; size_bytes: number; d_in: number; d_sae: number; features_extracted: number; training_id: string | null; source: string; source_label: string; canonical: boolean; model: string | null; layer: number | null; hook_name: string | null; site: string; architecture: string; d_out: number | null; format: string; format_label: string; created_at: number; training_name: string | null; fvu: number | null; fvu_label: string; ce_loss_score: number | null; tags: string[]; state: "ok" | "missing" | "changed"; state_note: string; has_files: boolean }
+export interface NotImported { total: number; runs: [string, string][] }
+export interface SaeCard { id: string; name: string; size_bytes: number; d_in: number; d_sae: number; features_extracted: number; training_id: string | null; source: string; source_label: string; canonical: boolean; model: string | null; layer: number | null; hook_name: string | null; site: string; architecture: string; d_out: number | null; format: string; format_label: string; created_at: number; repo_id: string | null; training_name: string | null; fvu: number | null; fvu_label: string; ce_loss_score: number | null; tags: string[]; state: "ok" | "missing" | "changed"; state_note: string; has_files: boolean }
 export interface Choice { value: string; label: string; count: number | null }
 export interface SaeQuery { source: "trained" | "huggingface" | "gemma_scope" | "local" | null; model: string | null; layer: number | null; architecture: string | null; format: string | null; search: string; sort: "newest" | "oldest" | "name" | "model" | "layer" | "d_sae" | "size"; offset: number }
 export interface About { name: string | null; model: string | null; hook_name: string | null; apply_b_dec_to_input: boolean | null }
 export interface SaeFacets { source: Choice[]; model: Choice[]; layer: Choice[]; architecture: Choice[]; format: Choice[] }
-export interface SaeBrowserState { revision: number; workspace: string; notice: Note | null; updated_at: number; cards: SaeCard[]; matching: number; matching_bytes: number; total: number; page_size: number; query: SaeQuery; facets: SaeFacets; selected: SelectedSae[]; export_formats: Choice[]; below: "" | "download" | "extractions" | "steering"; revealed: string | null }
+export interface SaeBrowserState { revision: number; workspace: string; notice: Note | null; updated_at: number; cards: SaeCard[]; matching: number; matching_bytes: number; total: number; page_size: number; query: SaeQuery; facets: SaeFacets; not_imported: NotImported; selected: SelectedSae[]; export_formats: Choice[]; below: "" | "download" | "extractions" | "steering"; revealed: string | null }
 export interface UploadFile { name: string; size: number }
 export interface SaeFact { label: string; value: string; code: boolean }
 export interface Snippet { label: string; code: string }
@@ -82,6 +83,7 @@ export interface SaeDetails { facts: SaeFact[]; settings: Setting[]; problem: No
 export interface Histogram { title: string; note: string; x_label: string; edges: number[]; counts: number[]; log: boolean; digits: number; zeros: number; zeros_label: string; summary: string }
 export interface SaeStatistics { histograms: Histogram[]; facts: SaeFact[] }
 export interface SaeComparison { first: SelectedSae; second: SelectedSae; facts: SaeFact[]; histogram: Histogram | null; matches: LatentMatch[]; differences: [string, string, string][] }
+export interface CardPreview { card: string; account: string | null; exists: boolean }
 export interface TrainingFacts { name: string; status: string; facts: SaeFact[]; settings: Setting[] }
 export interface ExtractionEstimate { seconds: number | null; tokens_per_second: number | null; basis: string; disk_bytes: number; disk_free: number; memory_bytes: number; memory_free: number | null; device: string; warnings: string[] }
 export type Tab = "features" | "prompt" | "jobs";
@@ -94,13 +96,13 @@ export type LogitsAct = "start" | "pause" | "resume" | "cancel";
 export type ExtractionAct = "pause" | "resume" | "cancel" | "delete";
 export type ExportKind = "html" | "json" | "csv" | "neuronpedia" | "vectors" | "labels_csv" | "labels_jsonl" | "interpretations";
 export interface LogitsJob { id: string; status: string; fraction: number; rate: number | null; eta_seconds: number | null; phase: string | null; queue_position: number | null; note: Note | null; created_at: number; done: number; total: number }
-export interface ExtractionCard { id: string; status: string; fraction: number; rate: number | null; eta_seconds: number | null; phase: string | null; queue_position: number | null; note: Note | null; created_at: number; sae_id: string | null; training_id: string | null; name: string; source: string; source_label: string; model: string; d_sae: number; tokens_total: number; tokens_done: number; seen: number | null; dead: number | null; dense: number | null; size_bytes: number | null; seconds_running: number; has_logits: boolean; logits: LogitsJob | null; place: string[]; has_files: boolean }
+export interface ExtractionCard { id: string; status: string; fraction: number; rate: number | null; eta_seconds: number | null; phase: string | null; queue_position: number | null; note: Note | null; created_at: number; sae_id: string | null; training_id: string | null; name: string; source: string; source_label: string; repo_id: string | null; training_name: string | null; model: string; d_sae: number; tokens_total: number; tokens_done: number; seen: number | null; dead: number | null; dense: number | null; size_bytes: number | null; seconds_running: number; has_logits: boolean; logits: LogitsJob | null; place: string[]; has_files: boolean }
 export interface FeatureQuery { search: string; show: "all" | "labelled" | "unlabelled" | "starred" | "dead" | "live" | "dense"; sort: "index" | "density" | "max" | "label" | "score"; descending: boolean }
 export interface ViewerView { tab: "features" | "prompt" | "jobs"; extraction_id: string | null; feature: number | null; query: FeatureQuery; context: "short" | "snippet" | "full"; line_breaks: boolean; prompt: string; dialog_sae: string | null }
 export interface OpenExtraction { id: string; name: string; model: string; hook_name: string; d_sae: number; n_tokens: number; context_size: number; dead: number; labelled: number; versions: Choice[]; live: boolean; live_note: string }
 export interface ViewerState { revision: number; workspace: string; notice: Note | null; updated_at: number; code: string; below: "" | "steering" | "download"; cards: ExtractionCard[]; total: number; active: number; open: OpenExtraction | null; view: ViewerView; n_saes: number; features_revision: number }
 export interface SaeChoice { id: string; name: string; source: string; source_label: string; model: string | null; layer: number | null; d_sae: number; features_extracted: string; state: "ok" | "missing" | "downloading" }
-export interface SaeChoices { rows: SaeChoice[]; total: number; sources: Choice[]; models: Choice[]; note: string }
+export interface SaeChoices { rows: SaeChoice[]; total: number; sources: Choice[]; models: Choice[]; note: string; not_imported: NotImported }
 export interface ExtractionField { name: string; label: string; kind: "text" | "integer" | "share" | "boolean"; value: string | boolean; ticked: boolean | number; hint: string; help: string }
 export interface ExtractionFormData { sae_id: string; name: string; d_sae: number; fields: ExtractionField[] }
 export interface ExtractionCheck { errors: Record<string, string>; estimate: ExtractionEstimate | null; problem: Note | null }
@@ -194,8 +196,11 @@ export type SaeCommand =
   | { kind: "edit_sae"; sae_id: string; name?: string | null; notes?: string | null; tags?: string[] | null }
   | { kind: "export_saes"; sae_ids: string[]; folder: string; format?: string }
   | { kind: "finish_upload"; upload_id: string; name?: string | null; model?: string | null; hook_name?: string | null; apply_b_dec_to_input?: boolean | null }
+  | { kind: "import_trainings"; training_ids?: string[] }
   | { kind: "locate_sae"; sae_id: string; path: string }
   | { kind: "measure_sae"; sae_id: string }
+  | { kind: "preview_card"; sae_id: string; repo_id: string; token?: string | null }
+  | { kind: "publish_sae"; sae_id: string; repo_id: string; private?: boolean; token?: string | null }
   | { kind: "refresh"; revision?: number }
   | { kind: "select_saes"; sae_ids: string[] }
   | { kind: "show_below"; what: "download" | "extractions" | "steering"; shown: boolean; sae_id?: string | null }
@@ -212,6 +217,7 @@ export type ViewerCommand =
   | { kind: "feature_logits"; extraction_id: string; index: number }
   | { kind: "feature_relations"; extraction_id: string; index: number }
   | { kind: "import_labels"; extraction_id: string; path: string }
+  | { kind: "import_trainings"; training_ids?: string[] }
   | { kind: "label_features"; extraction_id: string }
   | { kind: "list_saes"; source?: string | null; model?: string | null; search?: string }
   | { kind: "logits_action"; extraction_id: string; action: "start" | "pause" | "resume" | "cancel" }
@@ -283,8 +289,11 @@ export interface Answers {
   edit_sae: Record<"sae_id", string>;
   export_saes: BulkResult;
   finish_upload: Record<"sae_id", string>;
+  import_trainings: BulkResult;
   locate_sae: Record<"sae_id", string>;
   measure_sae: SaeStatistics;
+  preview_card: CardPreview;
+  publish_sae: Record<"url", string>;
   show_training: TrainingFacts;
   upload_chunk: Record<"received", number>;
   check_extraction: ExtractionCheck;
@@ -320,7 +329,7 @@ export interface Answers {
 }
 export const EMPTY_STATE: PanelState = {"revision": 0, "workspace": "default workspace", "notice": null, "updated_at": 0.0, "cards": [], "total": 0, "jobs": 0, "charts": {"training_ids": [], "followed": [], "x_axis": "tokens", "x_range": "active", "log_y": true, "show_raw": true, "smoothing": 40, "theme": "light", "longer": false, "zoomed": false, "summaries": []}, "devices": [], "compare": null, "templates_revision": 0, "sae_shown": null};
 export const EMPTY_HUB: HubState = {"revision": 0, "workspace": "default workspace", "notice": null, "updated_at": 0.0, "repository": "", "downloads": [], "devices": [], "known": 0, "has_token": false, "account": null, "can_open": false, "embedded": false};
-export const EMPTY_BROWSER: SaeBrowserState = {"revision": 0, "workspace": "default workspace", "notice": null, "updated_at": 0.0, "cards": [], "matching": 0, "matching_bytes": 0, "total": 0, "page_size": 50, "query": {"source": null, "model": null, "layer": null, "architecture": null, "format": null, "search": "", "sort": "newest", "offset": 0}, "facets": {"source": [], "model": [], "layer": [], "architecture": [], "format": []}, "selected": [], "export_formats": [], "below": "", "revealed": null};
+export const EMPTY_BROWSER: SaeBrowserState = {"revision": 0, "workspace": "default workspace", "notice": null, "updated_at": 0.0, "cards": [], "matching": 0, "matching_bytes": 0, "total": 0, "page_size": 50, "query": {"source": null, "model": null, "layer": null, "architecture": null, "format": null, "search": "", "sort": "newest", "offset": 0}, "facets": {"source": [], "model": [], "layer": [], "architecture": [], "format": []}, "not_imported": {"total": 0, "runs": []}, "selected": [], "export_formats": [], "below": "", "revealed": null};
 export const EMPTY_VIEWER: ViewerState = {"revision": 0, "workspace": "default workspace", "notice": null, "updated_at": 0.0, "code": "", "below": "", "cards": [], "total": 0, "active": 0, "open": null, "view": {"tab": "features", "extraction_id": null, "feature": null, "query": {"search": "", "show": "all", "sort": "index", "descending": false}, "context": "snippet", "line_breaks": false, "prompt": "", "dialog_sae": null}, "n_saes": 0, "features_revision": 0};
 export const EMPTY_STEERING: SteeringState = {"revision": 0, "workspace": "default workspace", "notice": null, "updated_at": 0.0, "saes": [], "sae_id": "", "rows": [], "settings": {"positions": "all", "steer_bos": false, "prepend_bos": true, "prompt": "", "new_tokens": 60, "temperature": 0.7, "top_p": 0.95, "seed": 16, "strengths": [-4.0, -2.0, 0.0, 2.0, 4.0], "swept": ""}, "gauge": {"ratio": null, "over": ""}, "run": {"number": 0, "kind": "generate", "status": "idle", "phase": "", "texts": [], "seconds": 0.0, "problem": null}, "generated": 0, "swept": 0, "presets": 0, "code": "", "can_browse": false, "can_close": false, "embedded": false};
 export const ALL_SAES: SaeQuery = {"source": null, "model": null, "layer": null, "architecture": null, "format": null, "search": "", "sort": "newest", "offset": 0};

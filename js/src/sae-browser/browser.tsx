@@ -6,6 +6,7 @@ import { Breakable, Button, NoteBox } from "../lib/controls";
 import * as f from "../lib/format";
 import { Histogram } from "../lib/histogram";
 import { type KeyRow, Keys, mountWidget } from "../lib/host";
+import { NotInLibrary } from "../lib/imports";
 import { Empty as EmptyBox, NothingMatches, put } from "../lib/kit";
 import { useAge, WidgetNotes } from "../lib/notes";
 import type { Model } from "../lib/rpc";
@@ -14,7 +15,7 @@ import type { LatentMatch, SaeBrowserState, SaeComparison, SelectedSae } from ".
 import { AddForm } from "./add";
 import { Card } from "./card";
 import { filterWords, pageWords } from "./state";
-import { Store, WIDGET } from "./store";
+import { IMPORTS, Store, WIDGET } from "./store";
 import { Toolbar } from "./toolbar";
 
 const KEYS: readonly KeyRow[] = [
@@ -45,6 +46,13 @@ export function Browser({ store }: { store: Store }) {
       <Keys rows={KEYS} where="the browser" shown={store.keysShown} />
       {store.adding.shown.value && <AddForm store={store} />}
       {pair && <Compare key={`${pair[0].id} ${pair[1].id}`} store={store} pair={pair} />}
+      {!pair && (
+        <NotInLibrary
+          of={state.not_imported}
+          busy={store.pending.value.has(IMPORTS)}
+          onImport={(ids) => store.importTrainings(ids)}
+        />
+      )}
       {!pair && empty && <Empty store={store} />}
       {!pair && !empty && (
         <>
@@ -114,7 +122,9 @@ function DownloadButton({ store }: { store: Store }) {
   );
 }
 
-const Notes = ({ store }: { store: Store }) => <WidgetNotes store={store} noun="browser" quiet ids={[WIDGET]} />;
+const Notes = ({ store }: { store: Store }) => (
+  <WidgetNotes store={store} noun="browser" quiet ids={[WIDGET, IMPORTS]} />
+);
 
 function List({ store }: { store: Store }) {
   const { cards, matching, page_size, query } = store.state.value;

@@ -3,10 +3,11 @@ import { useState } from "preact/hooks";
 import { Button, Cut, NoteBox } from "../lib/controls";
 import * as f from "../lib/format";
 import { PathForm, Choice as Pick } from "../lib/forms";
-import { Card as CardBox, Dismiss, Facts, Lines, Question, useCard } from "../lib/kit";
+import { Card as CardBox, Dismiss, Facts, Lines, Question, Repository, useCard } from "../lib/kit";
 import { CardNotes, ProblemNote } from "../lib/notes";
 import type { Choice, SaeCard, SelectedSae } from "../lib/wire";
 import { Drawer, TrainingRecord } from "./drawer";
+import { PublishForm } from "./publish";
 import { deleteQuestion, factsLine, isInUse, modelLine, othersOf, slug, stateNote } from "./state";
 import type { Open, Store } from "./store";
 
@@ -47,12 +48,14 @@ export function Card({ store, card }: { store: Store; card: SaeCard }) {
         { label: "Rename", run: show({ kind: "rename" }) },
         { label: "Details", run: show(details) },
         ...(missing ? [] : [{ label: "Export", run: show({ kind: "export" }) }]),
+        ...(missing ? [] : [{ label: "Publish", run: show({ kind: "publish" }) }]),
         { label: "Copy ID", run: () => of.copyId() },
         ...(card.has_files ? [{ label: "Delete", danger: true, run: show({ kind: "delete" }) }] : []),
       ]}
       opens={{
         delete: () => <DeleteQuestion saes={[card]} onDelete={() => store.delete(id, [card])} onKeep={close} />,
         export: () => <ExportForm store={store} id={id} saes={[card]} own={own} onClose={close} />,
+        publish: () => <PublishForm store={store} card={card} onClose={close} />,
         locate: () => (
           <PathForm
             label={`Locate the files of ${name}`}
@@ -79,7 +82,7 @@ export function Card({ store, card }: { store: Store; card: SaeCard }) {
     >
       <Size card={card} />
       <ModelLine card={card} open={kind === "training"} onTraining={toggle({ kind: "training" })} />
-      <Facts of={factsLine(card)} />
+      <Facts of={[card.repo_id && <Repository id={card.repo_id} />, ...factsLine(card)]} />
       {card.tags.length > 0 && (
         <ul class="tags" aria-label="Tags">
           {card.tags.map((tag) => (

@@ -98,7 +98,7 @@ export function namesOf(names: readonly string[]): string {
 export const othersOf = (names: readonly string[]): readonly string[] =>
   names.length > NAMED ? names.slice(NAMED - 1) : [];
 
-const DONE = { export: "exported", delete: "deleted" } as const;
+const DONE = { export: "exported", delete: "deleted", import: "imported" } as const;
 
 /** What came of it where not all worked: title, and a line for each that failed, with its reason. */
 export function outcomeWords(what: keyof typeof DONE, asked: number, problems: BulkResult["problems"]): Outcome | null {

@@ -9,7 +9,7 @@ import { outcomeWords } from "./state";
 
 export type DrawerTab = "statistics" | "configuration" | "load" | "notes";
 export type Open =
-  | { kind: "menu" | "delete" | "rename" | "export" | "locate" | "training" }
+  | { kind: "menu" | "delete" | "rename" | "export" | "publish" | "locate" | "training" }
   | { kind: "details"; tab: DrawerTab };
 
 export interface Draft {
@@ -23,6 +23,8 @@ export type Bulk = "export" | "delete";
 export const WIDGET = "browser";
 /** Where those of what is done to all checked SAEs do. */
 export const SELECTION = "selection";
+/** Where those of importing trainings do. */
+export const IMPORTS = "imports";
 
 type Several = Extract<wire.SaeCommand, { kind: "export_saes" | "delete_saes" }>;
 
@@ -188,6 +190,30 @@ export class Store extends BaseStore<wire.SaeBrowserState, wire.SaeCommand, Open
     const done = answer?.value ?? null;
     if (done) this.outcome.value = outcomeWords(what, command.sae_ids.length, done.problems);
     return done;
+  }
+
+  /** Sends its files and card to a repository; true when that worked. */
+  async publish(id: string, repo_id: string, isPrivate: boolean, token: string | null): Promise<boolean> {
+    this.mark([id], "publish");
+    this.say(id);
+    const command = { kind: "publish_sae", sae_id: id, repo_id, private: isPrivate, token } as const;
+    const answer = await this.command(id, "Publish", command);
+    this.unmark([id]);
+    if (answer) this.say(id, `Its page is ${answer.value.url}`, undefined, "Published.");
+    return answer !== null;
+  }
+
+  /** Brings trainings into the library; without ids all that are not there. */
+  async importTrainings(ids: readonly string[]): Promise<void> {
+    this.mark([IMPORTS], "import");
+    const answer = await this.command(IMPORTS, "Import", { kind: "import_trainings", training_ids: [...ids] });
+    this.unmark([IMPORTS]);
+    if (!answer) return;
+    const { done, problems } = answer.value;
+    const failed = outcomeWords("import", done.length + problems.length, problems);
+    if (failed) this.refuse(IMPORTS, failed.title, failed.lines.join(" "));
+    this.focusCard.value = done[0] ?? null;
+    this.announce(`${f.plural(done.length, "training")} imported.`);
   }
 
   /** Opens something below: the extraction viewer with this SAE chosen, steering to look it up in, the download. */

@@ -1,12 +1,7 @@
-"""Defines `DownloadCommands`, the commands of the download widget: each is one call of the workspace.
-
-A hub may take seconds, or hang. The threads that do the commands of all widgets are few, and the one that receives
-messages is one: neither may wait for it. Every question has a thread of its own.
-"""
+"""Defines `DownloadCommands`, the commands of the download widget: each is one call of the workspace."""
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Annotated, Any, Literal
@@ -16,15 +11,14 @@ from pydantic import Field, SecretStr
 from saewidgets.errors import NotFoundError, SAEWidgetsError, StateError
 from saewidgets.events import JobStatus
 from saewidgets.hub_records import Preview, RepoInfo, Variant
-from saewidgets.widgets.commands import Commands, command
+from saewidgets.widgets.commands import HubCommands, command, with_token
 from saewidgets.widgets.download import state
 from saewidgets.widgets.messages import hub as messages
 
-MOST = 12  # questions of one widget that may be without an answer: more would only wait for the same dead hub
 JobIds = dict[Literal["job_ids"], list[str]]
 
 
-class DownloadCommands(Commands):
+class DownloadCommands(HubCommands):
     """See `Commands`."""
 
     _model: state.DownloadModel
@@ -32,45 +26,11 @@ class DownloadCommands(Commands):
     def __init__(self, widget: Any) -> None:
         super().__init__(widget)
         self._hub = self._workspace.hub
-        self._asking = 0
-        self._lock = threading.Lock()
         self._account_asked = False  # since the token changed
 
-    def _ask(self, do: Callable[[], Any]) -> Future[Any]:
-        """Call `do`, which may take seconds or hang, on a thread of its own."""
-        with self._lock:
-            if self._asking >= MOST:
-                raise StateError(
-                    f"{self._asking} earlier questions to the hub have no answer yet.",
-                    hint="The hub or the network hangs. Wait a little and try again.",
-                )
-            self._asking += 1
-        future: Future[Any] = Future()
-
-        def run() -> None:
-            try:
-                value = do()
-            except BaseException as error:  # noqa: BLE001 - whatever it is, who asked must hear of it
-                future.set_exception(error)
-            else:
-                future.set_result(value)
-            finally:
-                with self._lock:
-                    self._asking -= 1
-
-        threading.Thread(target=run, name="saewidgets-hub", daemon=True).start()
-        return future
-
     def _with_token(self, call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        """Call a method of the hub with the access token, which no error of it shows."""
-        token = self._model.token
-        try:
-            return call(*args, token=token, **kwargs)
-        except Exception as error:
-            clean = state.scrubbed(error, token)
-            if clean is error:
-                raise
-        raise clean  # outside of the handler: the error it replaces is not part of it
+        """Call a method of the hub with the access token."""
+        return with_token(self._model.token, call, *args, **kwargs)
 
     @command
     def hub_token(self, token: SecretStr | None = None) -> None:

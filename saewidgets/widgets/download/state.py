@@ -11,7 +11,6 @@ import itertools
 import json
 import re
 import time
-import traceback
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -29,7 +28,6 @@ from saewidgets.workspace import Workspace
 RECENT = 24 * 3600.0  # seconds; what ended well before that is not listed: it is in the library
 MOST = 100  # cards
 _ENDED_WELL = (JobStatus.COMPLETED, JobStatus.CANCELLED, JobStatus.STOPPED)
-MASK = "•••"  # in the place of an access token
 GEMMA_SCOPE = re.compile(r"/gemma-scope-")
 CONFIG_BYTES = 100_000  # of a configuration that is shown; published ones have some hundred
 LISTINGS = 8  # whose rows are kept, for several pages that show one widget
@@ -221,14 +219,3 @@ def suggestions_for(text: str, known: Iterable[KnownRepo]) -> tuple[str, ...]:
         return tuple(on_model[:3])
     by_name = {repo.repo_id.lower(): repo.repo_id for repo in repos}
     return tuple(by_name[name] for name in difflib.get_close_matches(asked, by_name, 3, 0.75) if name != asked)
-
-
-def scrubbed(error: BaseException, secret: str | None) -> BaseException:
-    """`error`, or one with the same words in which the access token is masked; its causes are left out then."""
-    if not secret or secret not in "".join(traceback.format_exception(error)):
-        return error
-    parts: list[str | None] = [f"{type(error).__name__}: {error}", None, None]
-    if isinstance(error, SAEWidgetsError):
-        parts = [error.what, error.where, error.hint]
-    what, where, hint = (part and part.replace(secret, MASK) for part in parts)
-    return SAEWidgetsError(what or "", where=where, hint=hint)

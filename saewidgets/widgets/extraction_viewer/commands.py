@@ -14,13 +14,21 @@ from pydantic import Field
 
 from saewidgets.errors import ConfigError, NotFoundError, SAEWidgetsError, StateError
 from saewidgets.feature_records import ExtractionRecord, check_index
-from saewidgets.widgets.commands import BUFFER_LIMIT, Commands, FieldsError, Table, command, in_page_words, slow_command
+from saewidgets.widgets.commands import (
+    BUFFER_LIMIT,
+    FieldsError,
+    ImportCommands,
+    Table,
+    command,
+    in_page_words,
+    slow_command,
+)
 from saewidgets.widgets.extraction_viewer import feature_pages as pages
 from saewidgets.widgets.extraction_viewer import state
 from saewidgets.widgets.messages import features as messages
 from saewidgets.widgets.messages.wire import Index, Note
 from saewidgets.widgets.model import error_note
-from saewidgets.widgets.sae_browser.state import facets_of
+from saewidgets.widgets.sae_browser.state import facets_of, not_imported
 from saewidgets.widgets.values import NAME_LENGTH, finite, path_from, shorten
 
 DENSE = 0.01  # share of the tokens: as in `features/store/query.py`
@@ -31,7 +39,7 @@ Typed = dict[str, bool | float | Annotated[str, Field(max_length=4096)] | None] 
 ExtractionId = dict[Literal["extraction_id"], str]
 
 
-class ViewerCommands(Commands):
+class ViewerCommands(ImportCommands):
     """See `Commands`."""
 
     _model: state.ViewerModel
@@ -125,6 +133,7 @@ class ViewerCommands(Commands):
             sources=found.source,
             models=found.model,
             note=state.not_offered(rows, sum(state.is_under_way(status) for status in loading)),
+            not_imported=not_imported(self._workspace),
         )
 
     @command

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from saewidgets.feature_records import ExtractionEstimate
-from saewidgets.widgets.messages.saes import Choice, Histogram, SaeFact
+from saewidgets.widgets.messages.saes import Choice, Histogram, NotImported, SaeFact
 from saewidgets.widgets.messages.wire import JobCard, Note, State, Wire
 
 Text = Annotated[str, Field(max_length=100_000)]
@@ -42,6 +42,8 @@ class ExtractionCard(JobCard):
     name: str  # of the SAE
     source: str  # "trained", "huggingface", "gemma_scope", "local"
     source_label: str
+    repo_id: str | None = None
+    training_name: str | None = None
     model: str
     d_sae: int
     tokens_total: int
@@ -132,6 +134,7 @@ class SaeChoices(Wire):
     sources: tuple[Choice, ...] = ()
     models: tuple[Choice, ...] = ()
     note: str = ""
+    not_imported: NotImported = NotImported()
 
 
 class ExtractionField(Wire):

@@ -27,6 +27,13 @@ class SelectedSae(Wire):
     training_id: str | None = None
 
 
+class NotImported(Wire):
+    """Completed trainings whose SAE is not in the library: how many, and the newest as id and name."""
+
+    total: int = 0
+    runs: tuple[tuple[str, str], ...] = ()
+
+
 class SaeCard(SelectedSae):
     """One SAE as the list shows it."""
 
@@ -42,6 +49,7 @@ class SaeCard(SelectedSae):
     format: str
     format_label: str  # "SAELens"
     created_at: float
+    repo_id: str | None = None
     training_name: str | None = None
     fvu: float | None = None
     fvu_label: str = "FVU"  # and of which tokens: "FVU (held out)", "FVU (training)"
@@ -102,6 +110,7 @@ class SaeBrowserState(State):
     page_size: int = 50
     query: SaeQuery = SaeQuery()
     facets: SaeFacets = SaeFacets()
+    not_imported: NotImported = NotImported()
     selected: tuple[SelectedSae, ...] = ()  # in the order in which they were checked
     export_formats: tuple[Choice, ...] = ()
     below: Literal["", Below] = ""  # what stands below, in place of the list
@@ -173,6 +182,14 @@ class SaeComparison(Wire):
     histogram: Histogram | None = None  # for each latent of the first: its largest cosine with one of the second
     matches: tuple[LatentMatch, ...] = ()
     differences: tuple[tuple[str, str, str], ...] = ()  # label, first, second
+
+
+class CardPreview(Wire):
+    """Before an SAE is published: its model card, who would publish it, and whether the repository exists."""
+
+    card: str
+    account: str | None = None  # None: nobody is signed in, or the hub does not say
+    exists: bool = False
 
 
 class TrainingFacts(Wire):

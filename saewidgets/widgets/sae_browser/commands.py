@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 
 from saewidgets.errors import ConfigError, NotFoundError, SAEWidgetsError
-from saewidgets.widgets.commands import Commands, command, in_page_words, slow_command
+from saewidgets.widgets.commands import (
+    HubCommands,
+    ImportCommands,
+    command,
+    in_page_words,
+    slow_command,
+    with_token,
+)
 from saewidgets.widgets.messages import saes as messages
 from saewidgets.widgets.messages.training import StartedRun
 from saewidgets.widgets.messages.wire import BulkResult
@@ -20,10 +28,11 @@ from saewidgets.widgets.values import path_from
 
 MATCHES = 50  # rows of a comparison
 SaeId = dict[Literal["sae_id"], str]
+RepoId = Annotated[str, Field(min_length=1, max_length=300)]
 _PACKAGES = {"saewidgets": "With saewidgets", "sae_lens": "With SAELens"}
 
 
-class BrowserCommands(Commands):
+class BrowserCommands(ImportCommands, HubCommands):
     """See `Commands`."""
 
     _model: state.BrowserModel
@@ -133,6 +142,49 @@ class BrowserCommands(Commands):
         a, b = self._saes.get(first), self._saes.get(second)
         return state.comparison_of(a, b, self._saes.compare(a.id, b.id, top=MATCHES))
 
+    # --------------------------------------------------------------------------------------------- publishing
+
+    @command
+    def preview_card(
+        self, sae_id: str, repo_id: RepoId, token: SecretStr | None = None
+    ) -> Future[messages.CardPreview]:
+        """What would be published, by whom and where. Nothing is sent."""
+
+        def look(token: str | None) -> messages.CardPreview:
+            try:
+                self._workspace.hub.repo_info(repo_id, token)
+                exists = True
+            except NotFoundError:
+                exists = False
+            card, account = self._saes.model_card(sae_id, repo_id), self._workspace.hub.account(token)
+            return messages.CardPreview(card=card, account=account, exists=exists)
+
+        return self._ask_as(token, look)
+
+    @command
+    def publish_sae(
+        self, sae_id: str, repo_id: RepoId, private: bool = True, token: SecretStr | None = None
+    ) -> Future[dict[Literal["url"], str]]:
+        """The address of the page."""
+
+        def push(token: str | None) -> dict[str, str]:
+            return {"url": self._saes.push_to_hub(sae_id, repo_id, token=token, private=private)}
+
+        return self._ask_as(token, push)
+
+    def _ask_as(self, token: SecretStr | None, call: Callable[[str | None], Any]) -> Future[Any]:
+        """Ask the hub with a typed token, which is forgotten afterwards, or without one."""
+        text = token.get_secret_value() if token else None
+
+        def do() -> Any:
+            try:
+                return with_token(text, call)
+            finally:
+                if text is not None:
+                    self._workspace.hub.forget(text)
+
+        return self._ask(do)
+
     # --------------------------------------------------------------------------------------------- several
 
     @slow_command
@@ -152,9 +204,16 @@ class BrowserCommands(Commands):
         return done
 
     def _name(self, each: str) -> str:
-        return self._saes.get(each).name
+        return super()._name(each) if each.startswith("train_") else self._saes.get(each).name
 
     # --------------------------------------------------------------------------------------------- adding
+
+    @slow_command
+    def import_trainings(self, training_ids: tuple[str, ...] = ()) -> BulkResult:
+        found = super().import_trainings(training_ids)
+        for sae_id in found.done[:1]:
+            self._added(sae_id)
+        return found
 
     @slow_command
     def add_local(self, path: str, **about: Annotated[Any, messages.About]) -> SaeId:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 from saewidgets.errors import NotFoundError
@@ -22,6 +23,7 @@ from saewidgets.workspace import Workspace
 from saewidgets.workspace.folders import files_note
 
 CONFIG_ROWS = 400
+NAMED = 20  # trainings that are not in the library
 
 
 def number_in(values: Any, *names: str) -> float | None:
@@ -81,6 +83,13 @@ def card_of(record: SAERecord, *, has_files: bool = True) -> messages.SaeCard:
         tags=tuple(shorten(tag, 60) for tag in record.tags[:20]),
         has_files=has_files,
     )
+
+
+def not_imported(workspace: Workspace) -> messages.NotImported:
+    """Completed trainings that are not in the library, the newest by name."""
+    found = workspace.trainings.not_imported()
+    runs = tuple((i, shorten(name, NAME_LENGTH)) for i, name in islice(found.items(), NAMED))
+    return messages.NotImported(total=len(found), runs=runs)
 
 
 def selected_of(record: SAERecord) -> messages.SelectedSae:
@@ -382,6 +391,7 @@ class BrowserModel(Model[messages.SaeBrowserState]):
         facets = saes.facets(**filters)
         matching, matching_bytes = saes.count(**filters)
         total = saes.count()[0] if filters else matching
+        missing = not_imported(self.workspace)
         offset = min(query.offset, (max(0, matching - 1) // PAGE) * PAGE)
         records = saes.list(**filters, sort=query.sort, limit=PAGE, offset=offset)
         shown = {record.id: record for record in records}
@@ -395,7 +405,7 @@ class BrowserModel(Model[messages.SaeBrowserState]):
                 {
                     "selected": tuple(sae for sae in checked if sae is not None), "cards": cards,
                     "matching": matching, "matching_bytes": matching_bytes, "total": total,
-                    "facets": facets_of(facets, query),
+                    "facets": facets_of(facets, query), "not_imported": missing,
                 }
             )  # fmt: skip
 

@@ -19,9 +19,9 @@ from saewidgets.events import JobStatus
 from saewidgets.hub_records import RepoInfo
 from saewidgets.jobs import JobSettings
 from saewidgets.records import ErrorInfo, JobRecord
-from saewidgets.widgets import shell
+from saewidgets.widgets import commands, shell
 from saewidgets.widgets.download import commands as module
-from saewidgets.widgets.download.state import LISTINGS, MASK, RECENT, DownloadModel
+from saewidgets.widgets.download.state import LISTINGS, RECENT, DownloadModel
 from saewidgets.widgets.download.widget import DownloadFromHF
 from saewidgets.widgets.shell import workers
 from saewidgets.workspace import Workspace
@@ -249,7 +249,7 @@ def test_while_the_hub_hangs_everything_else_is_answered(
 def test_a_hub_that_hangs_is_not_asked_without_end(
     widget: DownloadFromHF, hang: threading.Event, sent: Sent, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "MOST", 2)
+    monkeypatch.setattr(commands, "MOST", 2)
     ask(widget, sent, kind="hub_list", text=SAELENS)  # the account is asked for once
     hang.clear()
     for index in range(2):
@@ -295,7 +295,7 @@ def test_a_token_is_used_forgotten_and_never_shown(
     everything = [repr(sent), caplog.text, repr(widget.get_state()), repr(widget), str(widget.export_html())]
     everything += [repr(widget._repr_mimebundle_())]
     assert [text for text in everything if READER in text] == []
-    assert f"401 for {MASK}" in repr(sent)
+    assert f"401 for {commands.MASK}" in repr(sent)
     ask(widget, sent, kind="hub_token", token=None)
     server.forget()
     ask(widget, sent, kind="hub_list", text=SAELENS)

@@ -15,6 +15,8 @@ from saewidgets.errors import ConfigError, NotFoundError, StateError
 from saewidgets.formats import detect_format
 from saewidgets.jobs import JobSettings
 from saewidgets.widgets.download.widget import DownloadFromHF
+from saewidgets.widgets.extraction_viewer.commands import ViewerCommands
+from saewidgets.widgets.extraction_viewer.state import ViewerModel
 from saewidgets.widgets.extraction_viewer.widget import ExtractionViewer
 from saewidgets.widgets.sae_browser import state as state_module
 from saewidgets.widgets.sae_browser.commands import BrowserCommands
@@ -23,8 +25,10 @@ from saewidgets.widgets.sae_browser.widget import SAEBrowser
 from saewidgets.widgets.steering.widget import Steering
 from saewidgets.widgets.values import folder_name, path_from
 from saewidgets.workspace import Workspace
+from tests.hub.server import Hub
 from tests.widgets.conftest import Sent, again, ask, run, wait_for
 from tests.workspace.conftest import finished  # noqa: F401 - a fixture
+from tests.workspace.hub import READER, WRITER, cache, repositories, server  # noqa: F401 - fixtures
 from tests.workspace.library.saes import contents, saelens
 
 Ask = Callable[..., dict[str, Any]]
@@ -183,7 +187,60 @@ def test_it_follows_the_library(browser: SAEBrowser, ws: Workspace, tmp_path: Pa
     assert threads == {"saewidgets-saes"}
 
 
+def test_completed_trainings_are_offered(
+    browser: SAEBrowser, press: Ask, ws: Workspace, ids: dict[str, str], model: BrowserModel
+) -> None:
+    assert browser._parts[0].state["not_imported"] == {"total": 0, "runs": []}
+    training = ws.saes.get(ids["first"]).training_id
+    ws.saes.delete(ids["first"])
+    offered = {"total": 1, "runs": [[training, "first"]]}
+    wait_for(lambda: browser._parts[0].state["not_imported"] == offered)
+    viewer = ViewerCommands(SimpleNamespace(_model=ViewerModel(ws), workspace=ws, _wake=lambda: None))
+    assert run(viewer, "list_saes").not_imported.model_dump(mode="json") == offered
+    press(kind="browse_saes", source="local")
+    made = press(kind="import_trainings", training_ids=[training])["value"]["done"]
+    assert [ws.saes.get(each).training_id for each in made] == [training]
+    wait_for(lambda: names(browser)[0] == "first")  # with the filter it could not be seen
+    assert browser._parts[0].state["not_imported"]["total"] == 0
+    ws.saes.delete(made[0])
+    shutil.rmtree(ws.trainings.get(training).sae_path)
+    failed = run(viewer, "import_trainings")
+    assert (failed.done, [note.where for note in failed.problems]) == ((), ["first"])
+    assert press(kind="import_trainings", training_ids=[training])["kind"] == "failure"
+
+
 # ------------------------------------------------------------------------------------------------ one SAE
+
+
+@pytest.mark.parametrize("fault", ["", "reader", "nobody"])
+def test_publishing(
+    browser: SAEBrowser, press: Ask, ids: dict[str, str], ws: Workspace, server: Hub,  # noqa: F811 - the fixture
+    caplog: pytest.LogCaptureFixture, fault: str,
+) -> None:  # fmt: skip
+    caplog.set_level(0)
+    token = {"": WRITER, "reader": READER, "nobody": None}[fault]
+    about = {"sae_id": ids["wide"], "repo_id": "writer/wide", "token": token}
+    shown = press(kind="preview_card", **about)["value"]
+    assert (shown["account"], shown["exists"]) == ({"": "writer", "reader": "reader", "nobody": None}[fault], False)
+    assert "# wide" in shown["card"]
+    assert "writer/wide" not in server.state.repos, "nothing is sent before"
+    answer = press(kind="publish_sae", **about)
+    if fault:
+        assert answer["what"] == "Nobody is signed in." if fault == "nobody" else "does not let this" in answer["what"]
+        assert "write permission" in answer["hint"]
+    else:
+        assert answer["value"] == {"url": f"{server.endpoint}/writer/wide"}
+        repo = server.state.repos["writer/wide"]
+        assert repo.private
+        assert repo.files["README.md"].decode() == shown["card"]
+        again = press(kind="preview_card", **about)["value"]
+        assert again["exists"]
+    if token:
+        everything = caplog.text + repr(browser._parts[0].state) + repr(answer)
+        assert token not in everything
+        assert token not in ws.hub._clients
+        assert token.encode() not in Path(str(ws.catalog.path)).read_bytes()
+
 
 
 def test_from_a_folder_to_the_bin(browser: SAEBrowser, press: Ask, ws: Workspace, tmp_path: Path) -> None:

@@ -1,0 +1,80 @@
+/** *Publish*, opened in a card: where to, the model card before anything is sent, then the upload. */
+import { useRef, useState } from "preact/hooks";
+import { Checkbox, NoteBox } from "../lib/controls";
+import * as f from "../lib/format";
+import { AccessToken, Field, InlineForm } from "../lib/forms";
+import type { CardPreview, SaeCard } from "../lib/wire";
+import type { Store } from "./store";
+
+export function PublishForm({ store, card, onClose }: { store: Store; card: SaeCard; onClose: () => void }) {
+  const [repository, setRepository] = useState("");
+  const [isPrivate, setPrivate] = useState(true);
+  const [preview, setPreview] = useState<CardPreview | null>(null);
+  const [looking, setLooking] = useState(false);
+  const token = useRef<HTMLInputElement>(null); // what is typed there stays there
+  const uploading = store.pending.value.get(card.id) === "publish";
+  const name = repository.trim();
+  const secret = () => token.current?.value.trim() || null;
+  const submit = async () => {
+    if (preview) {
+      if (await store.publish(card.id, name, isPrivate, secret())) onClose();
+      return;
+    }
+    setLooking(true);
+    const command = { kind: "preview_card", sae_id: card.id, repo_id: name, token: secret() } as const;
+    const answer = await store.command(card.id, "Preview card", command);
+    setLooking(false);
+    setPreview(answer?.value ?? null);
+  };
+  const kind = preview?.exists ? "" : `the new ${isPrivate ? "private" : "public"} repository `;
+  const target = `${kind}${name}${preview?.account ? ` as ${preview.account}` : ""}`;
+  const words = preview ? (uploading ? "Publishing…" : "Publish") : looking ? "Asking the hub…" : "Preview card";
+  return (
+    <InlineForm
+      label={`Publish ${card.name}`}
+      submit={words}
+      disabled={uploading || looking || name === ""}
+      onSubmit={() => submit()}
+      onClose={onClose}
+    >
+      <Field
+        class="grow"
+        label="Repository"
+        mono
+        placeholder="owner/name"
+        value={repository}
+        disabled={uploading}
+        onInput={(text) => {
+          setRepository(text);
+          setPreview(null);
+        }}
+        hint="On the Hugging Face hub; it is made if it does not exist"
+      />
+      <AccessToken class="grow" input={token} placeholder="from your sign-in" hint="needs write permission; not kept" />
+      <Checkbox label="Private" checked={isPrivate} onChange={setPrivate}>
+        Private
+      </Checkbox>
+      {preview && (
+        <div class="notes wide">
+          {preview.account === null && (
+            <NoteBox tone="warn" title="The hub does not say who is signed in.">
+              Type an access token with write permission, or run hf auth login on the kernel's machine.
+            </NoteBox>
+          )}
+          {preview.exists && (
+            <NoteBox tone="warn" title={`${name} exists.`}>
+              Files of the same name are replaced. Its visibility stays, and so does its card if it has one.
+            </NoteBox>
+          )}
+          <p class="sm t2" role="status">
+            {`${uploading ? "Uploading " : ""}${f.bytes(card.size_bytes)} to ${target}. Model card:`}
+          </p>
+          {/* biome-ignore lint/a11y/noNoninteractiveTabindex: a box that scrolls must be reachable from the keyboard */}
+          <section class="tall" aria-label="Model card" tabIndex={0}>
+            <pre>{preview.card}</pre>
+          </section>
+        </div>
+      )}
+    </InlineForm>
+  );
+}
