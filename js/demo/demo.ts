@@ -79,6 +79,8 @@ const PAGES: Record<string, Pages> = {
     full: () => viewer(),
     empty: () => viewer({ cards: [], total: 0, active: 0, open: null }),
     nosaes: () => viewer({ cards: [], total: 0, active: 0, open: null }, { says: { list_saes: features.NO_SAES } }),
+    imports: () =>
+      press("Start extraction")(viewer({}, { says: { list_saes: { ...features.NO_SAES, not_imported: saes.RUNS } } })),
     jobs: () => viewer({ open: null }),
     many: () => viewer({ open: features.opened({ d_sae: 131_072 }), view: { ...view, feature: 100_000 } }),
     dead: () => viewer({ view: { ...view, feature: 7460 } }),
@@ -94,6 +96,8 @@ const PAGES: Record<string, Pages> = {
     full: () => library(),
     empty: () => library([]),
     many: () => library(Array.from({ length: 5000 }, (_, i) => saes.sae({ name: `run-${i}`, layer: i % 12 }))),
+    imports: () => new saes.FakeLibrary(saes.SAES, {}, { not_imported: saes.RUNS }),
+    publish: () => press("Publish")(press("More actions: gpt2-l6-topk-k32")(library())),
     busy: () => library(saes.SAES, { late: true }),
     hostile: () => library([saes.sae({ name: HOSTILE, model: HOSTILE, tags: [HOSTILE] })]),
     error: () => library(saes.SAES, { failures: { add_local: gone, measure_sae: gone, delete_saes: gone } }),

@@ -10,6 +10,9 @@ export function sae(changes: Partial<wire.SaeCard> = {}): wire.SaeCard {
 }
 export const SAES: wire.SaeCard[] = scene.saes.map((one) => sae(one as Partial<wire.SaeCard>));
 
+/** Trainings that are not in the library. */
+export const RUNS: wire.NotImported = { total: 3, runs: ["a", "b", "c"].map((one) => [`train_${one}`, `run-${one}`]) };
+
 const FIELDS = ["source", "model", "layer", "architecture", "format"] as const;
 
 function choices(cards: readonly wire.SaeCard[], field: (typeof FIELDS)[number]): wire.Choice[] {
@@ -75,6 +78,18 @@ export class FakeLibrary extends FakeWidget<wire.SaeBrowserState, wire.SaeComman
     upload_chunk: () => ({ received: this.buffers.reduce((sum, one) => sum + one.byteLength, 0) }),
     add_local: ({ name }) => this.add(name),
     finish_upload: ({ name }) => this.add(name),
+    import_trainings: ({ training_ids = [] }) => {
+      const { runs } = this.state.not_imported;
+      const left = runs.filter(([id]) => training_ids.length > 0 && !training_ids.includes(id));
+      const done = runs.filter((one) => !left.includes(one)).map(([, name]) => this.add(name).sae_id);
+      this.setState({ not_imported: { total: left.length, runs: left } });
+      return { done, paths: [], problems: [] };
+    },
+    preview_card: ({ sae_id, repo_id, token }) => ({
+      ...{ account: token ? "ada" : null, exists: repo_id.endsWith("/there") },
+      card: `---\nlibrary_name: saelens\n---\n\n# ${this.find(sae_id).name}\n\nA sparse autoencoder.\n${"| | |\n".repeat(20)}`,
+    }),
+    publish_sae: ({ repo_id }) => ({ url: `https://huggingface.co/${repo_id}` }),
     show_below: ({ what, shown }) => this.setState({ below: shown ? what : "" }),
   };
 

@@ -73,6 +73,7 @@ export class FakeViewer extends FakeWidget<wire.ViewerState, wire.ViewerCommand>
       const { name, d_sae } = SAES.find((one) => one.id === sae_id) ?? (SAES[0] as wire.SaeChoice);
       return { sae_id, name, d_sae, fields: FIELDS };
     },
+    import_trainings: () => ({ done: [SAES[1]?.id], paths: [], problems: [] }),
     check_extraction: ({ values: { tokens } }) => {
       const errors = Number(tokens) >= 1 ? {} : { tokens: `Tokens is ${tokens}. Enter 1 or more; 1,000,000 is usual.` };
       return { ...RECORDED.check_extraction, errors };

@@ -1,5 +1,6 @@
 import { waitFor, within } from "@testing-library/preact";
 import { describe, expect, it } from "vitest";
+import { RUNS } from "../../demo/library";
 import { CARDS, EXT, extraction, FAILED, LOGITS_JOB, NO_SAES, RUNNING, viewer } from "../../demo/viewer";
 import { FIRST_VIEW } from "../../src/lib/wire";
 import { type Shown, sent, show } from "./harness";
@@ -194,6 +195,13 @@ describe("Start extraction", () => {
     await view.user.click(dialog.getByRole("button", { name: "Cancel" }));
     await waitFor(() => expect(view.model.state.below).toBe(""));
     expect(sent(view.model, "show_download").map((one) => one.shown)).toEqual([true, false]);
+  });
+  it("imports a training in place and chooses its SAE", async () => {
+    const { view, dialog } = await begin({ says: { list_saes: { not_imported: RUNS } } });
+    await view.user.click(dialog.getByRole("button", { name: "Choose" }));
+    await view.user.click(dialog.getByRole("button", { name: "Import run-b" }));
+    await waitFor(() => expect(sent(view.model, "import_trainings")).toMatchObject([{ training_ids: ["train_b"] }]));
+    await waitFor(() => expect((dialog.getByRole("radio", { name: GEMMA }) as HTMLInputElement).checked).toBe(true));
   });
   it("first asks for an SAE", async () => {
     const { view, dialog } = await begin();

@@ -1,7 +1,7 @@
 import { waitFor, within } from "@testing-library/preact";
 import { expect, it, vi } from "vitest";
 import { HOSTILE } from "../../demo/fake";
-import { SAES, sae } from "../../demo/library";
+import { RUNS, SAES, sae } from "../../demo/library";
 import { buttons, cardOf, names, sent, show } from "./harness";
 
 const GEMMA = "gemma-scope-2b-res-l12-16k-l0-82";
@@ -21,6 +21,34 @@ it("is a region with a card per SAE, named by it, with the numbers of the drawin
   expect(card.textContent).toMatch(/SAELens302 MBadded \d minutes ago/);
   expect(view.page.getByRole("listitem", { name: TRAINED }).textContent).not.toContain("features extracted");
   expect(region.getByText("6 of 6 shown, 0 selected")).toBeTruthy();
+});
+
+it("imports completed trainings, one or all", async () => {
+  const view = show([], {}, { not_imported: RUNS });
+  const group = within(view.page.getByRole("group", { name: "Trainings that are not in the library" }));
+  expect(group.getByText("3 completed trainings are not in the library: run-a, run-b, run-c")).toBeTruthy();
+  await view.user.click(group.getByRole("button", { name: "Choose" }));
+  await view.user.click(group.getByRole("button", { name: "Import run-b" }));
+  await waitFor(() => expect(names(view)).toEqual(["run-b"]));
+  await waitFor(() => expect(document.activeElement?.getAttribute("aria-label")).toBe("run-b"));
+  await view.user.click(group.getByRole("button", { name: "Import all completed trainings" }));
+  await waitFor(() => expect(names(view)).toHaveLength(3));
+  expect(sent(view.model, "import_trainings").map((one) => one.training_ids)).toEqual([["train_b"], []]);
+  expect(view.page.queryByRole("group", { name: "Trainings that are not in the library" })).toBeNull();
+});
+
+it("says which trainings were not imported, and why", async () => {
+  const problems = [{ where: "run-a", what: "The files of the SAE are not here.", hint: "They are on gpu-box." }];
+  const says = { import_trainings: { done: ["sae_1"], problems } };
+  const view = show(SAES, { says }, { not_imported: { ...RUNS, total: 1000 } });
+  await view.user.click(view.page.getByRole("button", { name: "Choose" }));
+  expect(view.page.getByText("and 997 older ones")).toBeTruthy();
+  await view.user.click(view.page.getByRole("button", { name: "Import all completed trainings" }));
+  await waitFor(() =>
+    expect(view.page.getByRole("alert").textContent).toContain(
+      "1 of 2 SAEs was not imported. run-a: The files of the SAE are not here. They are on gpu-box.",
+    ),
+  );
 });
 
 it("has the buttons of the specification", () => {

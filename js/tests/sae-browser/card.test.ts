@@ -92,6 +92,51 @@ it("keeps the form open when an export fails", async () => {
   expect(card.getByRole("form", { name: `Export ${TRAINED}` })).toBeTruthy();
 });
 
+it("publishes once its card was shown, and sends the token each time without keeping it", async () => {
+  const view = show();
+  const card = cardOf(view, TRAINED);
+  await view.user.click(card.getByRole("button", { name: `More actions: ${TRAINED}` }));
+  await view.user.click(card.getByRole("menuitem", { name: "Publish" }));
+  const form = within(card.getByRole("form", { name: `Publish ${TRAINED}` }));
+  const repository = form.getByRole("textbox", { name: "Repository" }) as HTMLInputElement;
+  await view.user.retype(repository, "ada/saes{Enter}");
+  await form.findByText("The hub does not say who is signed in.");
+  await view.user.type(form.getByLabelText("Access token"), "hf_1");
+  await view.user.retype(repository, "ada/there");
+  expect(form.queryByRole("region", { name: "Model card" })).toBeNull();
+  await view.user.click(form.getByRole("button", { name: "Preview card" }));
+  const shown = await form.findByRole("region", { name: "Model card" });
+  expect(shown.textContent).toContain(`# ${TRAINED}`);
+  expect(form.getByText("ada/there exists.")).toBeTruthy();
+  expect(form.getByText("101 MB to ada/there as ada", { exact: false })).toBeTruthy();
+  expect(sent(view.model, "publish_sae")).toEqual([]);
+  await view.user.click(form.getByRole("checkbox", { name: "Private" }));
+  await view.user.click(form.getByRole("button", { name: "Publish" }));
+  await waitFor(() => expect(card.getByText("Published.")).toBeTruthy());
+  const link = card.getByRole("link", { name: "https://huggingface.co/ada/there" });
+  expect(link.getAttribute("rel")).toContain("noopener");
+  expect(sent(view.model, "publish_sae")).toMatchObject([
+    { sae_id: `sae_${TRAINED}`, repo_id: "ada/there", private: false, token: "hf_1" },
+  ]);
+  expect(JSON.stringify(view.model.state)).not.toContain("hf_1");
+});
+
+it("keeps what was typed when publishing fails", async () => {
+  const view = show(SAES, { failures: { preview_card: { what: "Nobody is signed in.", hint: "Give a token." } } });
+  const card = cardOf(view, TRAINED);
+  await view.user.click(card.getByRole("button", { name: `More actions: ${TRAINED}` }));
+  await view.user.click(card.getByRole("menuitem", { name: "Publish" }));
+  await view.user.keyboard("ada/saes{Enter}");
+  await waitFor(() => expect(card.getByRole("alert").textContent).toContain("Nobody is signed in. Give a token."));
+  expect((card.getByRole("textbox", { name: "Repository" }) as HTMLInputElement).value).toBe("ada/saes");
+});
+
+it("names the repository it came from", () => {
+  const card = cardOf(show([{ ...(SAES[0] as SaeCard), repo_id: HOSTILE }]), GEMMA);
+  const link = card.getByRole("link", { name: HOSTILE });
+  expect(link.getAttribute("href")).toBe("https://huggingface.co/%3Cimg%20src=x%20onerror=alert(1)%3E");
+});
+
 it.each([
   ["Extract", "extractions"],
   ["Steering", "steering"],
@@ -144,6 +189,7 @@ it("renames from its menu", async () => {
     "Rename",
     "Details",
     "Export",
+    "Publish",
     "Copy ID",
     "Delete",
   ]);
