@@ -25,10 +25,9 @@ export function NotInLibrary({ of, busy, onImport }: Props) {
     // biome-ignore lint/a11y/useSemanticElements: a line with buttons, not fields of a form
     <div role="group" aria-label="Trainings that are not in the library">
       <div class="tb">
-        <span class="sm t2 el" title={names}>
+        <span class="sm t2 el grow" title={names}>
           {`${f.count(total)} completed ${one ? "training is" : "trainings are"} not in the library: ${names}`}
         </span>
-        <div class="sp" />
         {one ? (
           button(
             runs.map(([id]) => id),
