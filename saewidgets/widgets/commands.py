@@ -198,18 +198,14 @@ class ImportCommands(Commands):
     @slow_command
     def import_trainings(self, training_ids: tuple[str, ...] = ()) -> BulkResult:
         """Bring these into the library, or without any all that are not there. `done` has the ids of the SAEs."""
-        made: list[str] = []
-
-        def bring(training_id: str) -> None:
-            made.append(self._workspace.saes.import_training(training_id).id)
-
-        found = BulkResult()
+        saes = self._workspace.saes
         if len(training_ids) == 1:
-            bring(training_ids[0])
+            found = BulkResult(done=(saes.import_training(training_ids[0]).id,))
         else:
-            found = self._each(training_ids or tuple(self._workspace.trainings.not_imported()), bring)
+            found = self._each(training_ids or tuple(self._workspace.trainings.not_imported()), saes.import_training)
+            found = found.model_copy(update={"done": tuple(saes.get(each).id for each in found.done)})
         self._changed()
-        return found.model_copy(update={"done": tuple(made)})
+        return found
 
     def _name(self, each: str) -> str:
         return self._workspace.trainings.get(each).record.name

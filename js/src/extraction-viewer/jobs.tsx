@@ -71,7 +71,9 @@ function Card({ store, card }: { store: Store; card: ExtractionCard }) {
   ];
   const size = card.size_bytes === null ? "" : ` (${f.bytes(card.size_bytes)})`;
   const said = card.note !== null && !isActive(card) && !done ? card.note : null;
-  const { sae_id } = card;
+  const { sae_id, repo_id, training_name } = card;
+  const run = training_name && `trained by ${line(training_name)}`;
+  const from = [repo_id && <Repository key="repository" id={repo_id} />, run, ...card.place].filter(Boolean);
   return (
     <CardBox
       of={{ ...of, toggleMenu: () => toggle("menu") }}
@@ -124,13 +126,7 @@ function Card({ store, card }: { store: Store; card: ExtractionCard }) {
     >
       {hasProgressBar(card) && <Progress label={`Extraction of ${name}`} fraction={card.fraction} status={status} />}
       <Facts of={words.progressLine(card, live)} />
-      <Facts
-        of={[
-          card.repo_id && <Repository id={card.repo_id} />,
-          card.training_name && `trained by ${line(card.training_name)}`,
-          ...card.place,
-        ]}
-      />
+      {from.length > 0 && <Facts of={from} />}
     </CardBox>
   );
 }

@@ -69,11 +69,7 @@ export function Choose({ starting, ways }: { starting: Starting; ways: Ways }) {
           <Failed problem={problem} />
         </div>
       )}
-      <NotInLibrary
-        of={choices?.not_imported}
-        busy={starting.importing.value}
-        onImport={(ids) => starting.import(ids)}
-      />
+      <NotInLibrary of={choices?.not_imported} by={starting} />
       {choices && choices.rows.length > 0 && <Choices starting={starting} rows={choices.rows} />}
       {choices && choices.rows.length === 0 && <None starting={starting} total={choices.total} ways={ways} />}
       {!choices && !problem && <p class="bd sm t2">Asking the kernel…</p>}

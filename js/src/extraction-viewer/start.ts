@@ -111,8 +111,8 @@ export class Starting {
     if (!free.some((row) => row.id === this.chosen.value)) this.chosen.value = free[0]?.id ?? null;
   }
 
-  /** Brings trainings into the library (without ids: all that are not there) and chooses what came. */
-  async import(ids: readonly string[]): Promise<void> {
+  /** Chooses what came. */
+  async importTrainings(ids: readonly string[]): Promise<void> {
     this.importing.value = true;
     const answer = await this.ask({ kind: "import_trainings", training_ids: [...ids] });
     this.importing.value = false;
@@ -120,9 +120,8 @@ export class Starting {
     [this.source.value, this.model.value, this.search.value] = [null, null, ""]; // which might hide it
     this.chosen.value = answer.done[0] ?? this.chosen.value;
     await this.list();
-    const [failed] = answer.problems;
-    if (failed)
-      this.problem.value = { ...failed, what: `${failed.where} was not imported: ${failed.what}`, fields: {} };
+    const failed = answer.problems[0];
+    if (failed) this.problem.value = { ...failed, fields: {} }; // its place is the training's name
   }
 
   async proceed(): Promise<void> {

@@ -15,7 +15,7 @@ import type { LatentMatch, SaeBrowserState, SaeComparison, SelectedSae } from ".
 import { AddForm } from "./add";
 import { Card } from "./card";
 import { filterWords, pageWords } from "./state";
-import { IMPORTS, Store, WIDGET } from "./store";
+import { Store, WIDGET } from "./store";
 import { Toolbar } from "./toolbar";
 
 const KEYS: readonly KeyRow[] = [
@@ -46,13 +46,7 @@ export function Browser({ store }: { store: Store }) {
       <Keys rows={KEYS} where="the browser" shown={store.keysShown} />
       {store.adding.shown.value && <AddForm store={store} />}
       {pair && <Compare key={`${pair[0].id} ${pair[1].id}`} store={store} pair={pair} />}
-      {!pair && (
-        <NotInLibrary
-          of={state.not_imported}
-          busy={store.pending.value.has(IMPORTS)}
-          onImport={(ids) => store.importTrainings(ids)}
-        />
-      )}
+      {!pair && <NotInLibrary of={state.not_imported} by={store} />}
       {!pair && empty && <Empty store={store} />}
       {!pair && !empty && (
         <>
@@ -122,9 +116,7 @@ function DownloadButton({ store }: { store: Store }) {
   );
 }
 
-const Notes = ({ store }: { store: Store }) => (
-  <WidgetNotes store={store} noun="browser" quiet ids={[WIDGET, IMPORTS]} />
-);
+const Notes = ({ store }: { store: Store }) => <WidgetNotes store={store} noun="browser" quiet ids={[WIDGET]} />;
 
 function List({ store }: { store: Store }) {
   const { cards, matching, page_size, query } = store.state.value;

@@ -9,25 +9,25 @@ import type { Store } from "./store";
 export function PublishForm({ store, card, onClose }: { store: Store; card: SaeCard; onClose: () => void }) {
   const [repository, setRepository] = useState("");
   const [isPrivate, setPrivate] = useState(true);
-  const [preview, setPreview] = useState<CardPreview | null>(null);
+  const [found, setFound] = useState<{ name: string; preview: CardPreview } | null>(null);
   const [looking, setLooking] = useState(false);
   const token = useRef<HTMLInputElement>(null); // what is typed there stays there
   const uploading = store.pending.value.get(card.id) === "publish";
   const name = repository.trim();
-  const secret = () => token.current?.value.trim() || null;
+  const preview = found?.name === name ? found.preview : null;
   const submit = async () => {
+    const about = { sae_id: card.id, repo_id: name, token: token.current?.value.trim() || null };
     if (preview) {
-      if (await store.publish(card.id, name, isPrivate, secret())) onClose();
+      if (await store.publish({ kind: "publish_sae", ...about, private: isPrivate })) onClose();
       return;
     }
     setLooking(true);
-    const command = { kind: "preview_card", sae_id: card.id, repo_id: name, token: secret() } as const;
-    const answer = await store.command(card.id, "Preview card", command);
+    const answer = await store.command(card.id, "Preview card", { kind: "preview_card", ...about });
     setLooking(false);
-    setPreview(answer?.value ?? null);
+    setFound(answer && { name, preview: answer.value });
   };
   const kind = preview?.exists ? "" : `the new ${isPrivate ? "private" : "public"} repository `;
-  const target = `${kind}${name}${preview?.account ? ` as ${preview.account}` : ""}`;
+  const who = preview?.account ? ` as ${preview.account}` : "; the hub does not say who is signed in";
   const words = preview ? (uploading ? "Publishing…" : "Publish") : looking ? "Asking the hub…" : "Preview card";
   return (
     <InlineForm
@@ -43,11 +43,7 @@ export function PublishForm({ store, card, onClose }: { store: Store; card: SaeC
         mono
         placeholder="owner/name"
         value={repository}
-        disabled={uploading}
-        onInput={(text) => {
-          setRepository(text);
-          setPreview(null);
-        }}
+        onInput={setRepository}
         hint="On the Hugging Face hub; it is made if it does not exist"
       />
       <AccessToken class="grow" input={token} placeholder="from your sign-in" hint="needs write permission; not kept" />
@@ -56,18 +52,13 @@ export function PublishForm({ store, card, onClose }: { store: Store; card: SaeC
       </Checkbox>
       {preview && (
         <div class="notes wide">
-          {preview.account === null && (
-            <NoteBox tone="warn" title="The hub does not say who is signed in.">
-              Type an access token with write permission, or run hf auth login on the kernel's machine.
-            </NoteBox>
-          )}
           {preview.exists && (
             <NoteBox tone="warn" title={`${name} exists.`}>
               Files of the same name are replaced. Its visibility stays, and so does its card if it has one.
             </NoteBox>
           )}
           <p class="sm t2" role="status">
-            {`${uploading ? "Uploading " : ""}${f.bytes(card.size_bytes)} to ${target}. Model card:`}
+            {`${uploading ? "Uploading " : ""}${f.bytes(card.size_bytes)} to ${kind}${name}${who}. Model card:`}
           </p>
           {/* biome-ignore lint/a11y/noNoninteractiveTabindex: a box that scrolls must be reachable from the keyboard */}
           <section class="tall" aria-label="Model card" tabIndex={0}>

@@ -23,8 +23,6 @@ export type Bulk = "export" | "delete";
 export const WIDGET = "browser";
 /** Where those of what is done to all checked SAEs do. */
 export const SELECTION = "selection";
-/** Where those of importing trainings do. */
-export const IMPORTS = "imports";
 
 type Several = Extract<wire.SaeCommand, { kind: "export_saes" | "delete_saes" }>;
 
@@ -36,6 +34,7 @@ export class Store extends BaseStore<wire.SaeBrowserState, wire.SaeCommand, Open
   private readonly chosen = new Chosen<wire.SaeQuery>();
   private readonly checked = signal<readonly string[] | null>(null);
   readonly bulk = signal<Bulk | null>(null);
+  readonly importing = signal(false);
   readonly compared = signal<readonly [wire.SelectedSae, wire.SelectedSae] | null>(null);
   /** Name, notes and tags that were typed and not saved, by SAE. */
   readonly drafts = signal<ReadonlyMap<string, Draft>>(new Map());
@@ -193,25 +192,24 @@ export class Store extends BaseStore<wire.SaeBrowserState, wire.SaeCommand, Open
   }
 
   /** Sends its files and card to a repository; true when that worked. */
-  async publish(id: string, repo_id: string, isPrivate: boolean, token: string | null): Promise<boolean> {
+  async publish(command: Extract<wire.SaeCommand, { kind: "publish_sae" }>): Promise<boolean> {
+    const id = command.sae_id;
     this.mark([id], "publish");
     this.say(id);
-    const command = { kind: "publish_sae", sae_id: id, repo_id, private: isPrivate, token } as const;
     const answer = await this.command(id, "Publish", command);
     this.unmark([id]);
     if (answer) this.say(id, `Its page is ${answer.value.url}`, undefined, "Published.");
     return answer !== null;
   }
 
-  /** Brings trainings into the library; without ids all that are not there. */
   async importTrainings(ids: readonly string[]): Promise<void> {
-    this.mark([IMPORTS], "import");
-    const answer = await this.command(IMPORTS, "Import", { kind: "import_trainings", training_ids: [...ids] });
-    this.unmark([IMPORTS]);
+    this.importing.value = true;
+    const answer = await this.command(WIDGET, "Import", { kind: "import_trainings", training_ids: [...ids] });
+    this.importing.value = false;
     if (!answer) return;
     const { done, problems } = answer.value;
     const failed = outcomeWords("import", done.length + problems.length, problems);
-    if (failed) this.refuse(IMPORTS, failed.title, failed.lines.join(" "));
+    if (failed) this.refuse(WIDGET, failed.title, failed.lines.join(" "));
     this.focusCard.value = done[0] ?? null;
     this.announce(`${f.plural(done.length, "training")} imported.`);
   }

@@ -100,7 +100,7 @@ it("publishes once its card was shown, and sends the token each time without kee
   const form = within(card.getByRole("form", { name: `Publish ${TRAINED}` }));
   const repository = form.getByRole("textbox", { name: "Repository" }) as HTMLInputElement;
   await view.user.retype(repository, "ada/saes{Enter}");
-  await form.findByText("The hub does not say who is signed in.");
+  await form.findByText("; the hub does not say who is signed in.", { exact: false });
   await view.user.type(form.getByLabelText("Access token"), "hf_1");
   await view.user.retype(repository, "ada/there");
   expect(form.queryByRole("region", { name: "Model card" })).toBeNull();

@@ -4,20 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, SecretStr
 
 from saewidgets.errors import ConfigError, NotFoundError, SAEWidgetsError
-from saewidgets.widgets.commands import (
-    HubCommands,
-    ImportCommands,
-    command,
-    in_page_words,
-    slow_command,
-    with_token,
-)
+from saewidgets.widgets.commands import HubCommands, ImportCommands, command, in_page_words, slow_command, with_token
 from saewidgets.widgets.messages import saes as messages
 from saewidgets.widgets.messages.training import StartedRun
 from saewidgets.widgets.messages.wire import BulkResult
@@ -28,6 +22,7 @@ from saewidgets.widgets.values import path_from
 
 MATCHES = 50  # rows of a comparison
 SaeId = dict[Literal["sae_id"], str]
+Token = SecretStr | None
 RepoId = Annotated[str, Field(min_length=1, max_length=300)]
 _PACKAGES = {"saewidgets": "With saewidgets", "sae_lens": "With SAELens"}
 
@@ -145,25 +140,20 @@ class BrowserCommands(ImportCommands, HubCommands):
     # --------------------------------------------------------------------------------------------- publishing
 
     @command
-    def preview_card(
-        self, sae_id: str, repo_id: RepoId, token: SecretStr | None = None
-    ) -> Future[messages.CardPreview]:
+    def preview_card(self, sae_id: str, repo_id: RepoId, token: Token = None) -> Future[messages.CardPreview]:
         """What would be published, by whom and where. Nothing is sent."""
 
         def look(token: str | None) -> messages.CardPreview:
-            try:
-                self._workspace.hub.repo_info(repo_id, token)
-                exists = True
-            except NotFoundError:
-                exists = False
-            card, account = self._saes.model_card(sae_id, repo_id), self._workspace.hub.account(token)
-            return messages.CardPreview(card=card, account=account, exists=exists)
+            found, card = None, self._saes.model_card(sae_id, repo_id)
+            with suppress(NotFoundError):
+                found = self._workspace.hub.repo_info(repo_id, token)
+            return messages.CardPreview(card=card, account=self._workspace.hub.account(token), exists=found is not None)
 
         return self._ask_as(token, look)
 
     @command
     def publish_sae(
-        self, sae_id: str, repo_id: RepoId, private: bool = True, token: SecretStr | None = None
+        self, sae_id: str, repo_id: RepoId, private: bool = True, token: Token = None
     ) -> Future[dict[Literal["url"], str]]:
         """The address of the page."""
 
@@ -172,7 +162,7 @@ class BrowserCommands(ImportCommands, HubCommands):
 
         return self._ask_as(token, push)
 
-    def _ask_as(self, token: SecretStr | None, call: Callable[[str | None], Any]) -> Future[Any]:
+    def _ask_as(self, token: Token, call: Callable[[str | None], Any]) -> Future[Any]:
         """Ask the hub with a typed token, which is forgotten afterwards, or without one."""
         text = token.get_secret_value() if token else None
 
