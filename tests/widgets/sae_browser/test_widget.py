@@ -230,14 +230,11 @@ def test_publishing(
         assert "write permission" in answer["hint"]
     else:
         assert answer["value"] == {"url": f"{server.endpoint}/writer/wide"}
-        repo = server.state.repos["writer/wide"]
-        assert repo.private
+        assert (repo := server.state.repos["writer/wide"]).private
         assert repo.files["README.md"].decode() == shown["card"]
-        again = press(kind="preview_card", **about)["value"]
-        assert again["exists"]
+        assert press(kind="preview_card", **about)["value"]["exists"]
     if token:
-        everything = caplog.text + repr(browser._parts[0].state) + repr(answer)
-        assert token not in everything
+        assert token not in caplog.text + repr(browser._parts[0].state) + repr(answer)
         assert token not in ws.hub._clients
         assert token.encode() not in Path(str(ws.catalog.path)).read_bytes()
 
