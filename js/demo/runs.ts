@@ -81,8 +81,9 @@ export class FakeModel extends FakeWidget<wire.PanelState, wire.PanelCommand> {
       this.templates = [...this.templates.filter((one) => one.name !== name), row];
       return { template_id: row.id };
     },
-    template_action: ({ action, template_id, name }) => {
-      const change = action === "rename" ? { name: name as string } : { favorite: action === "favorite" };
+    template_action: ({ action, template_id, name, description }) => {
+      const changes = { rename: { name: name as string }, describe: { description: description as string } };
+      const change = changes[action as keyof typeof changes] ?? { favorite: action === "favorite" };
       const left = this.templates.filter((one) => action !== "delete" || one.id !== template_id);
       this.templates = patched(left, [template_id], change);
       return { template_id };

@@ -114,6 +114,11 @@ class Templates:
         """
         return self._changed(wanted, name=take.name(name, "a name for the template"))
 
+    def describe(self, wanted: str, description: str) -> TemplateRecord:
+        """Say what a template is good for. Raises `ConfigError` if that has more than 4,000 characters."""
+        kept = TrainingTemplate(name="-", description=description, config=TrainingConfig()).description
+        return self._changed(wanted, description=kept)
+
     def favorite(self, wanted: str, on: bool = True) -> TemplateRecord:
         """Make a template a favourite, or (`on` False) an ordinary one."""
         return self._changed(wanted, favorite=on)

@@ -186,7 +186,7 @@ interface InlineFormProps {
 }
 
 export function InlineForm({ label, submit, disabled, onClose, nested, children, ...props }: InlineFormProps) {
-  const box = useOpened("input", props.select, props.wrong);
+  const box = useOpened("input, textarea", props.select, props.wrong);
   const send = (event: Event) => {
     event.preventDefault();
     if (!disabled) props.onSubmit();

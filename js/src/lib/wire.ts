@@ -45,8 +45,8 @@ export interface CheckpointData { id: string; label: string; best: boolean; step
 export interface DetailsData { checkpoints: CheckpointData[]; best_by: string; log: string[]; settings: Setting[]; advice: Advice[]; folder: string; traceback: string | null }
 export interface Picture { name: string; width: number; height: number; svg: string }
 export type CheckpointAction = "continue" | "import" | "delete";
-export type TemplateAct = "rename" | "favorite" | "unfavorite" | "delete";
-export type BulkAction = "pause" | "resume" | "stop" | "stop_without_saving" | "import" | "delete";
+export type TemplateAct = "rename" | "describe" | "favorite" | "unfavorite" | "delete";
+export type BulkAction = "pause" | "resume" | "stop" | "stop_without_saving" | "retry" | "import" | "delete";
 export type GroupActionName = "pause" | "resume" | "stop" | "stop_without_saving" | "retry" | "delete";
 export interface ImportedSae { sae_id: string; name: string }
 export interface SettingRow { name: string; label: string; values: string[]; differs: boolean }
@@ -170,9 +170,9 @@ export type PanelCommand =
   | { kind: "rename"; training_id: string; name: string }
   | { kind: "rename_group"; group_id: string; name: string }
   | { kind: "run_action"; action: "pause" | "resume" | "stop" | "stop_without_saving" | "retry" | "delete" | "import" | "checkpoint"; training_id: string }
-  | { kind: "run_actions"; action: "pause" | "resume" | "stop" | "stop_without_saving" | "import" | "delete"; training_ids: string[] }
+  | { kind: "run_actions"; action: "pause" | "resume" | "stop" | "stop_without_saving" | "retry" | "import" | "delete"; training_ids: string[] }
   | { kind: "save_template"; name: string; config?: Record<string, unknown> | null; training_id?: string | null; replace?: boolean }
-  | { kind: "template_action"; action: "rename" | "favorite" | "unfavorite" | "delete"; template_id: string; name?: string | null }
+  | { kind: "template_action"; action: "rename" | "describe" | "favorite" | "unfavorite" | "delete"; template_id: string; name?: string | null; description?: string }
   | { kind: "train_demo" }
   | { kind: "train_longer"; training_id: string; tokens: number };
 export type HubCommand =

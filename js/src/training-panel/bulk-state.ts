@@ -5,13 +5,15 @@ import type { BulkResult, Card } from "../lib/wire";
 import { canDelete, statusOf, unsavedTokens } from "./state";
 
 /** What the buttons above the list do. */
-export type Bulk = "pause" | "resume" | "stop" | "export" | "delete";
+export type Bulk = "pause" | "resume" | "stop" | "retry" | "import" | "export" | "delete";
 
 const CAN: Record<Bulk, (card: Card) => boolean> = {
   // What waits would start as soon as what runs is paused.
   pause: (card) => ["running", "queued"].includes(statusOf(card)) && !["pausing", "stopping"].includes(card.status),
   resume: (card) => card.has_files && ["paused", "stopped", "interrupted"].includes(statusOf(card)),
   stop: (card) => ["running", "queued", "paused"].includes(statusOf(card)) && card.status !== "stopping",
+  retry: (card) => ["failed", "stopped"].includes(statusOf(card)),
+  import: (card) => card.has_files && statusOf(card) === "completed" && card.sae_id === null,
   export: () => true,
   delete: canDelete,
 };
@@ -22,6 +24,8 @@ const WHY: Record<Bulk, string> = {
   pause: "None of the selected trainings is running or queued",
   resume: "None of the selected trainings is paused, stopped or interrupted",
   stop: "None of the selected trainings is running, queued or paused",
+  retry: "None of the selected trainings failed or was stopped",
+  import: "None of the selected trainings is completed and not in SAEs yet",
   export: "Select trainings to export them",
   delete: "Running trainings must be stopped first",
 };
@@ -101,6 +105,7 @@ const DONE: Record<string, string> = {
   resume: "resumed",
   stop: "stopped",
   stop_without_saving: "stopped",
+  retry: "retried",
   delete: "deleted",
   import: "imported",
   export: "exported",

@@ -1,5 +1,5 @@
 /** One training in the list, and what opens in it. */
-import { Button, NoteBox } from "../lib/controls";
+import { Button, NoteBox, useHelp } from "../lib/controls";
 import * as f from "../lib/format";
 import { SeriesKey } from "../lib/icons";
 import { Buttons, Card as CardBox, Facts, Progress, Question, StatusWord, useCard } from "../lib/kit";
@@ -207,7 +207,7 @@ export function Tiles({ card }: { card: ListCard }) {
   const unfired = range("val_dead", f.share); // of runs that ended before their window
   const known = unfired !== f.DASH || tiles.dead !== null || card.tokens_done >= card.dead_window_tokens;
   const rows: [label: string, value: string, title?: string, missing?: string][] = [
-    ["Loss", range("loss", f.loss)],
+    ["Loss", range("loss", f.loss), "what is trained to be small, of the newest batches"],
     ["L0", range("l0", f.l0), "mean active latents per token"],
     ["FVU", range("fvu", f.fvu), "fraction of variance unexplained"],
     ["CE rec.", range("ce_loss_score", f.ce), "share of the cross-entropy recovered (zero ablation)"],
@@ -218,21 +218,38 @@ export function Tiles({ card }: { card: ListCard }) {
       !known ? `not known before ${window} tokens` : undefined,
     ],
   ];
-  return (
-    <dl class="tiles">
-      {rows.map(([label, value, title, missing]) => (
-        <div
-          class="tile"
-          key={label}
-          title={[value === f.DASH ? missing : value, title].filter(Boolean).join(": ") || undefined}
-        >
+  const [help, definitions] = useHelp(
+    `metrics of ${card.name}`,
+    <dl>
+      {rows.map(([label, , title]) => (
+        <div key={label}>
           <dt>{label}</dt>
-          <dd class={value === f.DASH ? "na" : undefined}>
-            {value}
-            {missing && <span class="vh">{` ${missing}`}</span>}
-          </dd>
+          <dd>{title}</dd>
         </div>
       ))}
-    </dl>
+    </dl>,
+  );
+  return (
+    <>
+      <div class="row tiled">
+        {help}
+        <dl class="tiles">
+          {rows.map(([label, value, title, missing]) => (
+            <div
+              class="tile"
+              key={label}
+              title={[value === f.DASH ? missing : value, title].filter(Boolean).join(": ") || undefined}
+            >
+              <dt>{label}</dt>
+              <dd class={value === f.DASH ? "na" : undefined}>
+                {value}
+                {missing && <span class="vh">{` ${missing}`}</span>}
+              </dd>
+            </div>
+          ))}
+        </dl>
+      </div>
+      {definitions}
+    </>
   );
 }

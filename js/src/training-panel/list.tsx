@@ -5,7 +5,7 @@ import { Button, Tabs, tabId } from "../lib/controls";
 import * as f from "../lib/format";
 import { into, NothingMatches, Search, SelectAll, Sort } from "../lib/kit";
 import { ALL_STATUSES, statusWord, wordOf } from "../lib/statuses";
-import type { Card } from "../lib/wire";
+import type { BulkAction, Card } from "../lib/wire";
 import { able, type Bulk, bulkTitle, hiddenWords, losesTokens, whyNot } from "./bulk-state";
 import { TrainingCard } from "./card";
 import { BulkBox } from "./card-forms";
@@ -49,7 +49,7 @@ export function Toolbar({ store, panel }: { store: Store; panel: string }) {
   );
 }
 
-const BULK: readonly Bulk[] = ["pause", "resume", "stop", "export", "delete"];
+const BULK: readonly Bulk[] = ["pause", "resume", "stop", "retry", "import", "export", "delete"];
 
 function SelectionBar({ store }: { store: Store }) {
   const selection = store.selection();
@@ -64,7 +64,7 @@ function SelectionBar({ store }: { store: Store }) {
     const unseen = hiddenWords(cards, shown) !== null;
     const asks = what === "export" || what === "delete" || (what === "stop" && (unseen || losesTokens(cards) > 0));
     if (asks) store.bulk.value = store.bulk.value === what ? null : what;
-    else void store.actOn(SELECTION, cards, what as "pause" | "resume" | "stop");
+    else void store.actOn(SELECTION, cards, what as BulkAction);
   };
   const charted = `${checked.length > 6 ? "The first six" : "They"} have lines in the charts`;
   return (
@@ -102,7 +102,7 @@ function SelectionBar({ store }: { store: Store }) {
             text={word}
             key={what}
             small
-            label={`${word} selected`}
+            label={what === "import" ? "Import selected to SAEs" : `${word} selected`}
             title={disabled ? whyNot(what, selection) : bulkTitle(word, cards, shown)}
             disabled={disabled}
             expanded={["stop", "export", "delete"].includes(what) ? store.bulk.value === what : undefined}

@@ -146,7 +146,7 @@ export class Store extends BaseStore<wire.PanelState, wire.PanelCommand, Open> {
     const done = (await this.command(key, wordOf(action), command))?.value;
     this.unmark(done ? training_ids.filter((id) => !done.done.includes(id)) : training_ids, action);
     if (!done) return;
-    this.unmark(done.done, action, true);
+    this.unmark(done.done, action, action !== "retry"); // nothing becomes of the run itself
     this.outcome.value = outcomeWords(action, done);
     if (done.done.length && action === "delete") {
       this.announce(done.done.length === 1 ? "Deleted." : `${done.done.length} trainings deleted.`);

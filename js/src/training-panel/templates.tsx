@@ -5,6 +5,7 @@ import { rest, useAsked } from "../lib/ask";
 import { Button, NoteBox } from "../lib/controls";
 import { saveFile } from "../lib/copy";
 import * as f from "../lib/format";
+import { Field, InlineForm } from "../lib/forms";
 import { Card, Empty, Facts, Pick, put, Question, Search } from "../lib/kit";
 import { DoneNote, Failed, ItemNotes } from "../lib/notes";
 import { CommandError } from "../lib/rpc";
@@ -15,7 +16,7 @@ import type { Store } from "./store";
 const KEY = "templates"; // where failures show up
 const TYPING = 250; // ms after the last key of a search
 
-type Asking = { what: "rename" | "delete"; id: string } | null;
+type Asking = { what: "rename" | "describe" | "delete"; id: string } | null;
 
 export function Templates({ store }: { store: Store }) {
   const root = useOpened<HTMLElement>("button");
@@ -158,6 +159,9 @@ export function Templates({ store }: { store: Store }) {
               onRename={(name) =>
                 act("Rename", { kind: "template_action", action: "rename", template_id: row.id, name })
               }
+              onDescribe={(description) =>
+                act("Description", { kind: "template_action", action: "describe", template_id: row.id, description })
+              }
               onFavorite={() => {
                 const action = row.favorite ? "unfavorite" : "favorite";
                 void act("Favourite", { kind: "template_action", action, template_id: row.id });
@@ -174,11 +178,12 @@ export function Templates({ store }: { store: Store }) {
 
 interface ItemProps {
   row: TemplateRecord;
-  asking: "rename" | "delete" | null;
-  onAsk: (what: "rename" | "delete" | null) => void;
+  asking: NonNullable<Asking>["what"] | null;
+  onAsk: (what: ItemProps["asking"]) => void;
   onUse: () => void;
   /** Comes to `false` where the name cannot be given. */
   onRename: (name: string) => Promise<boolean>;
+  onDescribe: (description: string) => void;
   onFavorite: () => void;
   onExport: () => void;
   onDelete: () => void;
@@ -206,6 +211,13 @@ function Item({ row, asking, onAsk, ...on }: ItemProps) {
         <>
           <Button text="Use" small onClick={on.onUse} />
           <Button text="Rename" small kind="quiet" expanded={asking === "rename"} onClick={() => onAsk("rename")} />
+          <Button
+            text="Describe"
+            small
+            kind="quiet"
+            expanded={asking === "describe"}
+            onClick={() => onAsk(asking === "describe" ? null : "describe")}
+          />
           <Button text="Export" small kind="quiet" onClick={on.onExport} />
           <Button
             text="Delete"
@@ -217,6 +229,7 @@ function Item({ row, asking, onAsk, ...on }: ItemProps) {
         </>
       }
       opens={{
+        describe: () => <Describe row={row} onSave={on.onDescribe} onClose={() => onAsk(null)} />,
         delete: () => (
           <Question
             title={`Delete ${row.name}?`}
@@ -231,6 +244,27 @@ function Item({ row, asking, onAsk, ...on }: ItemProps) {
       {row.description && <p class="sm t2">{row.description}</p>}
       <Facts of={facts} />
     </Card>
+  );
+}
+
+interface DescribeProps {
+  row: TemplateRecord;
+  onSave: (description: string) => void;
+  onClose: () => void;
+}
+
+function Describe({ row, onSave, onClose }: DescribeProps) {
+  const [text, setText] = useState(row.description);
+  return (
+    <InlineForm
+      label={`Describe ${row.name}`}
+      submit="Save description"
+      disabled={false}
+      onSubmit={() => onSave(text)}
+      onClose={onClose}
+    >
+      <Field class="grow" label="Description" rows={2} maxLength={4000} value={text} onInput={setText} />
+    </InlineForm>
   );
 }
 

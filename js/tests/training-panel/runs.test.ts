@@ -46,9 +46,24 @@ describe("the selection", () => {
     expect(page.getByText("2 selected")).toBeTruthy();
   });
 
+  it("retries what failed or was stopped, and imports what is completed", async () => {
+    const [failed, stopped] = [card({ name: "broken", status: "failed" }), card({ name: "ended", status: "stopped" })];
+    const known = card({ name: "known", status: "completed", sae_id: "sae_1" });
+    const runs = [running, completed, failed, stopped, known] as Card[];
+    const { page, model, user } = show(with_(runs, runs));
+    const retry = page.getByRole("button", { name: "Retry selected" });
+    expect(retry.title).toBe("Retry 2 trainings");
+    await user.click(retry);
+    await user.click(page.getByRole("button", { name: "Import selected to SAEs" }));
+    expect(sent(model, "run_actions")).toMatchObject([
+      { action: "retry", training_ids: ids(failed, stopped) },
+      { action: "import", training_ids: ids(completed) },
+    ]);
+  });
+
   it("says why nothing can be done", () => {
     const { page } = show(with_(CARDS));
-    for (const name of ["Pause", "Resume", "Stop", "Export", "Delete"]) {
+    for (const name of ["Pause", "Resume", "Stop", "Retry", "Export", "Delete"]) {
       const button = page.getByRole("button", { name: `${name} selected` });
       expect(button.getAttribute("aria-disabled")).toBe("true");
       expect(button.title).toBe("Select trainings in the list");

@@ -85,13 +85,15 @@ describe("stopping", () => {
 
 describe("the line below the progress bar", () => {
   it("says rate and ETA of a running one, or its phase while it has no rate", () => {
-    expect(progressLine(card())).toEqual(["6.2M of 10M tokens", "48,210 tok/s", "ETA 1 min 19 s", "cuda:0"]);
-    expect(progressLine(card(), { live: false })).toEqual(["6.2M of 10M tokens", "cuda:0"]);
-    expect(progressLine(card({ status: "starting", rate: null, tokens_done: 0, phase: "loading model" }))).toEqual([
-      "0 of 10M tokens",
-      "loading model",
-      "cuda:0",
+    expect(progressLine(card())).toEqual([
+      ...["6.2M of 10M tokens", "48,210 tok/s", "ETA 1 min 19 s", "2 min 10 s elapsed", "cuda:0"],
     ]);
+    expect(progressLine(card(), { live: false })).toEqual(["6.2M of 10M tokens", "cuda:0"]);
+    expect(
+      progressLine(
+        card({ status: "starting", rate: null, tokens_done: 0, phase: "loading model", seconds_running: 0 }),
+      ),
+    ).toEqual(["0 of 10M tokens", "loading model", "cuda:0"]);
   });
   it.each([
     [{ step: 3, seconds_running: 4 }, false],

@@ -44,6 +44,21 @@ describe("the list of templates", () => {
     ]);
   });
 
+  it("says what a template is good for", async () => {
+    const { model, user, item } = await open();
+    await user.click(item(TOPK).getByRole("button", { name: "Describe" }));
+    const box = item(TOPK).getByRole("textbox", { name: "Description" });
+    expect(document.activeElement).toBe(box);
+    await user.clear(box);
+    await user.keyboard("<b>For</b> the paper.");
+    await user.click(item(TOPK).getByRole("button", { name: "Save description" }));
+    await waitFor(() => expect(item(TOPK).getByText("<b>For</b> the paper.")).toBeTruthy());
+    expect(item(TOPK).queryByRole("textbox")).toBeNull();
+    expect(sent(model, "template_action")).toMatchObject([
+      { action: "describe", template_id: "tmpl_1", description: "<b>For</b> the paper." },
+    ]);
+  });
+
   it("keeps what was typed where a name is taken", async () => {
     const { page, model, user, item } = await open();
     model.options.failures = { template_action: { what: "There is a template 'mine'.", hint: "Choose another name." } };

@@ -15,6 +15,15 @@ it("a loss that is not finite is said in the words of the specification", () => 
   expect(loss.slice(0, 3)).toEqual(["NaN", "32.0", "–"]);
 });
 
+it("what the five numbers mean opens with a key, not only under a mouse", async () => {
+  const view = show({ ...fullState(), cards: [card({ name: "a" })], total: 1 });
+  cardOf(view, "a").getByRole("button", { name: "Help: metrics of a" }).focus();
+  await view.user.keyboard("{Enter}");
+  expect(cardOf(view, "a").getByText("fraction of variance unexplained")).toBeTruthy();
+  await view.user.keyboard("{Escape}");
+  expect(cardOf(view, "a").queryByText("fraction of variance unexplained")).toBeNull();
+});
+
 it("a group shows the lowest and the highest of its runs, and one number where they agree", () => {
   const view = show({ ...fullState(), cards: LAYERS, total: 3 });
   const group = cardOf(view, "gpt2-l4-6-8-batchtopk");

@@ -291,8 +291,8 @@ class Picture(Wire):
 
 Ids = Annotated[tuple[str, ...], Field(max_length=1000)]
 CheckpointAction = Literal["continue", "import", "delete"]
-TemplateAct = Literal["rename", "favorite", "unfavorite", "delete"]
-BulkAction = Literal["pause", "resume", "stop", "stop_without_saving", "import", "delete"]
+TemplateAct = Literal["rename", "describe", "favorite", "unfavorite", "delete"]
+BulkAction = Literal["pause", "resume", "stop", "stop_without_saving", "retry", "import", "delete"]
 GroupActionName = Literal["pause", "resume", "stop", "stop_without_saving", "retry", "delete"]
 
 

@@ -193,10 +193,28 @@ class PanelCommands(ChartCommands):
             ids = tuple(sorted(ids, key=lambda training_id: training_id not in waiting))
         elif action == "resume":  # as they were begun; the list has the newest first
             ids = tuple(sorted(ids))
+        do = VERBS[action]
         try:
-            return self._each(ids, lambda training_id: VERBS[action](self._trainings.get(training_id)))
+            if action == "retry":
+                return self._retry(ids)
+            return self._each(ids, lambda training_id: do(self._trainings.get(training_id)))
         finally:
             self._changed()
+
+    def _retry(self, ids: Sequence[str]) -> BulkResult:
+        """All runs of a group as one group, so that one forward feeds them again; others one by one."""
+        groups = {record.id: record.group_id for record in self._model.records(ids) if record.group_id}
+        done: set[str] = set()
+
+        def retry(training_id: str) -> None:
+            group = self._trainings.group(groups[training_id]) if training_id in groups else None
+            if group is None or not {run.id for run in group.runs} <= {*ids}:
+                self._trainings.get(training_id).retry()
+            elif group.id not in done:
+                group.retry()
+                done.add(group.id)
+
+        return self._each(sorted(ids), retry)
 
     @command
     def group_action(self, action: messages.GroupActionName, group_id: str) -> dict[Literal["group_id"], str]:
@@ -309,10 +327,14 @@ class PanelCommands(ChartCommands):
         return {"template_id": record.id}
 
     @command
-    def template_action(self, action: messages.TemplateAct, template_id: str, name: str | None = None) -> None:
-        """Do something to a template; `name` is for "rename"."""
+    def template_action(
+        self, action: messages.TemplateAct, template_id: str, name: str | None = None, description: str = ""
+    ) -> None:
+        """Do something to a template; `name` is for "rename", `description` for "describe"."""
         if action == "rename":
             self._templates.rename(template_id, name or "")
+        elif action == "describe":
+            self._templates.describe(template_id, description)
         elif action == "delete":
             self._templates.delete(template_id)
         else:

@@ -74,8 +74,12 @@ def results(records: Sequence[TrainingRecord]) -> tuple[ResultRow, ...]:
 
 
 def settings_of_run(record: TrainingRecord) -> tuple[Setting, ...]:
-    """The settings of one run, as a comparison shows them."""
-    return tuple(Setting(name=row.name, label=row.label, value=row.values[0]) for row in setting_rows([record]))
+    """The settings of one run, as a comparison shows them, and what its schedule has made of the learning rate."""
+    rows = [Setting(name=row.name, label=row.label, value=row.values[0]) for row in setting_rows([record])]
+    if (rate := record.latest.get("lr")) is not None:
+        at = next((i for i, row in enumerate(rows) if row.name == "optimizer.lr"), -1)
+        rows.insert(at + 1, Setting(name="lr", label="Learning rate, newest", value=metric("lr", rate)))
+    return tuple(rows)
 
 
 def setting_rows(records: Sequence[TrainingRecord]) -> list[SettingRow]:

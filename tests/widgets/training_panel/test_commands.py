@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from saewidgets.config import TrainingConfig
-from saewidgets.errors import FormatError, NotFoundError, StateError
+from saewidgets.errors import ConfigError, FormatError, NotFoundError, StateError
 from saewidgets.events import JobStatus
 from saewidgets.records import ActivationStoreRecord
 from saewidgets.widgets.commands import FieldsError
@@ -70,7 +70,7 @@ def test_actions_on_one_run_on_several_and_on_a_group(
     assert commands.run_action(action=action, training_id="train_0").training_id == "train_0"
     assert calls.pop() == (verb, "train_0", *options)
     assert asked == {"wake"}
-    if action not in ("retry", "checkpoint"):
+    if action != "checkpoint":
         done = commands.run_actions(action=action, training_ids=("train_3", "train_3", "nobody"))
         assert (done.done, [note.where for note in done.problems]) == (("train_3",), ["nobody"])
         assert calls.pop() == (verb, "train_3", *options)
@@ -93,6 +93,18 @@ def test_the_order_in_which_several_are_asked(commands: PanelCommands, calls: Ca
     commands.run_actions(action="pause", training_ids=("train_0", "train_2"))  # what waits first: it would start
     commands.run_actions(action="resume", training_ids=("train_5", "train_1"))  # as they were begun
     assert [training_id for _, training_id in calls] == ["train_2", "train_0", "train_1", "train_5"]
+
+
+def test_the_runs_of_a_group_are_retried_as_one_group_if_all_are_chosen(
+    commands: PanelCommands, calls: Calls, ws: Workspace
+) -> None:
+    members = [run.id for run in ws.trainings.group("group_1").runs]
+    done = commands.run_actions(action="retry", training_ids=("train_3", *members))
+    assert sorted(done.done) == sorted(["train_3", *members])
+    assert sorted(calls) == [("retry", "group_1"), ("retry", "train_3")]
+    calls.clear()
+    commands.run_actions(action="retry", training_ids=tuple(members[:-1]))
+    assert calls == [("retry", member) for member in sorted(members[:-1])]
 
 
 def test_failures_are_reported_and_the_others_are_done(commands: PanelCommands, ws: Workspace) -> None:
@@ -234,6 +246,10 @@ def test_templates(commands: PanelCommands, ws: Workspace) -> None:
     commands.template_action(action="favorite", template_id=second.id)
     commands.template_action(action="unfavorite", template_id=first.id)
     commands.template_action(action="rename", template_id=second.id, name="mine")
+    commands.template_action(action="describe", template_id=second.id, description=" for the paper ")
+    assert ws.templates.get(second.id).description == "for the paper"
+    with pytest.raises(ConfigError, match="at most 4,000"):
+        commands.template_action(action="describe", template_id=second.id, description="x" * 4001)
     rows = commands.list_templates().templates
     assert [(row.name, row.favorite) for row in rows] == [("mine", True), ("GPT-2 small, TopK", False)]
     commands.template_action(action="delete", template_id=first.id)

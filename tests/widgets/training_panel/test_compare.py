@@ -183,6 +183,10 @@ def test_settings_show_what_a_run_made_of_empty_ones(ws: Workspace, model: Panel
     again(model)
     shown = {row.label: row.value for row in settings_of_run(model.records(["sweep_16"])[0])}
     assert [shown[label] for label in labels[:2]] == ["8e-3", "30,720"]
+    change(ws, "sweep_16", latest={"lr": 0.000731})
+    again(model)
+    rows = [row.label for row in settings_of_run(model.records(["sweep_16"])[0])]
+    assert rows[rows.index("Learning rate") + 1] == "Learning rate, newest"
 
 
 def test_settings_that_share_a_label_show_their_names(
