@@ -24,6 +24,7 @@ const jobsOf = (cards: readonly wire.Card[]) => new Set(cards.map((one) => one.g
 export function fullState(cards = CARDS): wire.PanelState {
   const charts = { ...wire.EMPTY_STATE.charts, training_ids: CARDS.slice(0, 2).map((one) => one.id) };
   charts.summaries = ["Loss against tokens, log scale."];
+  charts.choices = { loss: "Loss", l0: "L0", fvu: "FVU", ce_loss_score: "CE recovered", lr: "Learning rate" };
   return { ...emptyState(), cards, total: cards.length, jobs: jobsOf(cards), charts };
 }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-DECIMALS = {"loss": 4, "mse": 4, "fvu": 3, "ce_loss_score": 3, "l0": 1}
+DECIMALS = {"loss": 4, "mse": 4, "fvu": 3, "ce_loss_score": 3, "l0": 1, "tokens_per_second": 0}
 NONE = "–"
 MINUS = "−"  # as the page writes it: as wide as a digit, and no line ends after it
 
@@ -19,14 +19,18 @@ def tokens(value: float) -> str:
 
 
 def metric(name: str, value: float | str | None) -> str:
-    """A metric with its usual decimals (fewer where it is large); dead latents (a share) in per cent."""
+    """A metric with its usual decimals (fewer where it is large); dead latents (a share) in per cent. What has none, as
+    the learning rate, is 7.31e-4 where it is small. The same rule as `metric` of `js/src/lib/format.ts`."""
     if value is None:
         return NONE
     value = float(value)
     if not math.isfinite(value):
         return "NaN" if math.isnan(value) else ("∞" if value > 0 else f"{MINUS}∞")
+    name = name.removeprefix("val_")
     if name == "dead":
         return f"{100 * value:.1f} %"
+    if name not in DECIMALS and 0 < value < 1e-3:
+        return f"{value:.2e}".replace("e-0", "e-")
     return decimal(value, DECIMALS.get(name, 4))
 
 

@@ -243,4 +243,4 @@ class Narrator:
 
 def _words(values: Mapping[str, float], names: Mapping[str, str]) -> str:
     known = [(name, words) for name, words in names.items() if name in values]
-    return ", ".join(f"{words} {numbers.metric(name.removeprefix('val_'), values[name])}" for name, words in known)
+    return ", ".join(f"{words} {numbers.metric(name, values[name])}" for name, words in known)

@@ -37,6 +37,11 @@ def test_tokens(value: float, text: str) -> None:
         ("loss", -329_731.2, "−3.3e5"),
         ("ce_loss_score", -0.271, "−0.271"),
         ("loss", -math.inf, "−∞"),
+        ("val_fvu", 0.118, "0.118"),
+        ("val_dead", 0.021, "2.1 %"),
+        ("lr", 0.00073, "7.30e-4"),
+        ("lr", 0.004, "0.0040"),
+        ("tokens_per_second", 6543.2, "6,543"),
     ],
 )
 def test_metrics(name: str, value: float | str | None, text: str) -> None:

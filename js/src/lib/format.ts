@@ -65,6 +65,16 @@ export function share(value: Value | undefined): string {
   return Number.isFinite(n) ? `${(n * 100).toFixed(1)} %` : decimal(value, 1);
 }
 
+const DECIMALS: Record<string, number> = { fvu: 3, ce_loss_score: 3, l0: 1, tokens_per_second: 0, loss: 4, mse: 4 };
+
+/** The same rule as `metric` of `saewidgets/render/numbers.py`. */
+export function metric(name: string, value: Value | undefined): string {
+  const of = name.replace(/^val_/, "");
+  if (of === "dead") return share(value);
+  const small = !(of in DECIMALS) && Number(value) > 0 && Number(value) < 1e-3;
+  return small ? Number(value).toExponential(2) : decimal(value, DECIMALS[of] ?? 4);
+}
+
 /** Two significant digits without an exponent where that stays readable: 0.00071 → "0.00071", 3.2e-7 → "3.2e-7". */
 export function density(value: number): string {
   if (value === 0) return "0";

@@ -62,10 +62,17 @@ export function ChartsBar({ store }: { store: Store }) {
           {nothing && <span>{nothing}</span>}
         </span>
         <div class="sp" />
+        <Checkbox
+          label="Show raw values"
+          checked={charts.show_raw}
+          onChange={(show_raw) => store.changeCharts({ show_raw })}
+        >
+          Raw
+        </Checkbox>
         <Smoothing value={charts.smoothing} onChange={(smoothing) => store.changeCharts({ smoothing })} />
       </div>
       <div class="tb plain">
-        <span class="sm t2" aria-hidden="true">
+        <span class="sm t2 hw" aria-hidden="true">
           X axis
         </span>
         <Segments
@@ -82,15 +89,11 @@ export function ChartsBar({ store }: { store: Store }) {
             onSelect={(x_range) => store.changeCharts({ x_range })}
           />
         )}
+        <Checkbox label="Log x axis" checked={charts.log_x} onChange={(log_x) => store.changeCharts({ log_x })}>
+          Log x
+        </Checkbox>
         <Checkbox label="Log y axis" checked={charts.log_y} onChange={(log_y) => store.changeCharts({ log_y })}>
           Log y
-        </Checkbox>
-        <Checkbox
-          label="Show raw values"
-          checked={charts.show_raw}
-          onChange={(show_raw) => store.changeCharts({ show_raw })}
-        >
-          Raw
         </Checkbox>
         <div class="sp" />
         {!charts.longer && <span class="xs t2 hw">Wheel zooms, drag pans</span>}
@@ -125,9 +128,32 @@ export function ChartsBar({ store }: { store: Store }) {
         </div>
       )}
       {shown && <DataTable store={store} cards={cards} onClose={closeData} />}
+      {cards.length > 0 && <Metrics store={store} />}
       {cards.length > 0 && <StandIn store={store} figure="charts" />}
       {charts.summaries.length > 0 && <p class="vh">{charts.summaries.join(" ")}</p>}
     </>
+  );
+}
+
+/** What each of the charts below shows; what another one showed, that one gets in exchange. */
+function Metrics({ store }: { store: Store }) {
+  const { metrics, choices } = store.charts();
+  const change = (i: number, name: string) => {
+    const now = metrics.map((old, j) => (j === i ? name : old === name ? metrics[i] : old));
+    void store.changeCharts({ metrics: now as typeof metrics });
+  };
+  return (
+    <div class="metrics">
+      {metrics.map((name, i) => (
+        <Pick
+          key={i}
+          label={`Metric of chart ${i + 1}`}
+          value={name}
+          options={choices}
+          onPick={(chosen) => change(i, chosen)}
+        />
+      ))}
+    </div>
   );
 }
 
@@ -186,7 +212,6 @@ function SaveButton({ store, cards, word, save }: SaveProps) {
   );
 }
 
-export const METRICS = ["loss", "l0", "fvu"];
 const MOST = 2500; // rows: the 18 float64 columns of a usual run are 360 kB of it, below the 1 MB a message may have
 
 export interface Page {
@@ -265,12 +290,13 @@ export function DataTable({ store, cards, onClose }: { store: Store; cards: Card
 }
 
 function RunTable({ store, card }: { store: Store; card: Card }) {
+  const { metrics, choices } = store.charts();
   const load = async (signal: AbortSignal) => {
-    const page = await readPage(store.rpc, card.id, METRICS, 0, SHOWN, signal);
+    const page = await readPage(store.rpc, card.id, metrics, 0, SHOWN, signal);
     if (page.total <= page.rows) return page;
-    return readPage(store.rpc, card.id, METRICS, page.total - SHOWN, SHOWN, signal);
+    return readPage(store.rpc, card.id, metrics, page.total - SHOWN, SHOWN, signal);
   };
-  const { data: table, problem, again } = useAsked(load, `${card.id} ${card.status}`);
+  const { data: table, problem, again } = useAsked(load, `${card.id} ${card.status} ${metrics}`);
   if (problem) return <Failed problem={problem} />;
   if (!table) return <p class="sm t2">Asking the kernel…</p>;
   if (table.total === 0) return <p class="sm t2">{`Nothing was measured of ${card.name} yet.`}</p>;
@@ -297,14 +323,14 @@ function RunTable({ store, card }: { store: Store; card: Card }) {
         box="scroll tall box"
         class="pad"
         focus
-        columns={["Step", "Tokens", "Time", "Loss", "L0", "FVU"].map((head) => num(head))}
+        columns={["Step", "Tokens", "Time", ...metrics.map((name) => choices[name] ?? name)].map((head) => num(head))}
         rows={rows.map((i) => ({
           key: i,
           cells: [
             f.count(at("step", i) ?? 0),
             f.count(at("tokens", i) ?? 0),
             f.clock(at("time", i) ?? 0, Date.now(), true),
-            ...[f.loss(at("loss", i)), f.l0(at("l0", i)), f.fvu(at("fvu", i))],
+            ...metrics.map((name) => f.metric(name, at(name, i))),
           ],
         }))}
       />

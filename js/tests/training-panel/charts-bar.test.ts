@@ -10,6 +10,7 @@ it("shows the charted runs and changes only what was changed", async () => {
   const { page, model, user } = show({ ...state, charts: { ...state.charts, zoomed: true } }, "chart_controls");
   expect(page.getByText("gpt2-l6-jumprelu")).toBeTruthy();
   await user.click(page.getByRole("radio", { name: "Steps" }));
+  await user.click(page.getByRole("checkbox", { name: "Log x axis" }));
   await user.click(page.getByRole("checkbox", { name: "Log y axis" }));
   await user.click(page.getByRole("checkbox", { name: "Show raw values" }));
   fireEvent.input(page.getByRole("slider", { name: "Smoothing" }), { target: { value: "70" } });
@@ -17,12 +18,25 @@ it("shows the charted runs and changes only what was changed", async () => {
   const changes = sent(model, "chart").map(({ id: _, kind: __, ...change }) => change as object);
   expect(changes).toEqual([
     { x_axis: "steps" },
+    { log_x: true },
     { log_y: false },
     { show_raw: false },
     { smoothing: 70 },
     { reset_zoom: true },
   ]);
   expect(page.getByRole("radio", { name: "Steps" }).getAttribute("aria-checked")).toBe("true");
+});
+
+it("lets every chart show another metric, which the data follows, and two never the same", async () => {
+  const { page, model, user } = show(fullState(), "chart_controls");
+  const third = page.getByRole("combobox", { name: "Metric of chart 3" }) as HTMLSelectElement;
+  expect([...third.options].map((one) => one.textContent)).toContain("CE recovered");
+  await user.selectOptions(third, "Learning rate");
+  await user.click(page.getByRole("button", { name: "View data" }));
+  await waitFor(() => expect(page.getByRole("columnheader", { name: "Learning rate" })).toBeTruthy());
+  expect(sent(model, "metric_table").at(-1)).toMatchObject({ names: ["loss", "l0", "lr"] });
+  await user.selectOptions(page.getByRole("combobox", { name: "Metric of chart 1" }), "Learning rate");
+  expect(sent(model, "chart")).toMatchObject([{ metrics: ["loss", "l0", "lr"] }, { metrics: ["lr", "l0", "loss"] }]);
 });
 
 it("while other runs reach further than those that are active, one click shows all of every run", async () => {

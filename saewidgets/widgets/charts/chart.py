@@ -100,6 +100,26 @@ def symbol_of(architecture: str) -> Symbol:
     return SYMBOLS.get(architecture, Symbol("circle", None))
 
 
+METRICS = {  # name → title, unit of newest values; runs may record others
+    "loss": ("Loss", ""),
+    "l0": ("L0", "per token"),
+    "fvu": ("FVU", ""),
+    "ce_loss_score": ("CE recovered", ""),
+    "dead": ("Dead latents", ""),
+    "lr": ("Learning rate", ""),
+    "val_fvu": ("FVU, held-out", ""),
+    "val_l0": ("L0, held-out", "per token"),
+    "val_mse": ("MSE, held-out", ""),
+    "val_dead": ("Never fired, held-out", ""),
+    "mse": ("MSE", ""),
+    "aux": ("Auxiliary loss", ""),
+    "l1": ("L1 penalty", ""),
+    "l0_penalty": ("L0 penalty", ""),
+    "sparsity_coefficient": ("Sparsity coefficient", ""),
+    "penalty_p": ("p of the penalty", ""),
+    "grad_norm": ("Gradient norm", ""),
+    "tokens_per_second": ("Tokens per second", ""),
+}
 HEIGHT = 132
 MARKS_PER_LINE = 6
 NOTHING = (0.1, 1.0)  # the range of a y axis, linear or logarithmic, on which there are no points
@@ -216,12 +236,10 @@ class Slot(NamedTuple):
 class Chart(Plot):
     """The lines of one metric; all charts of a panel share the scale `x`."""
 
-    def __init__(
-        self, title: str, name: str, unit: str, x: bqplot.LinearScale, on_zoom: Callable[[], None]
-    ) -> None:
+    def __init__(self, name: str, x: Any, on_zoom: Callable[[], None]) -> None:
         margin = {"top": 6, "bottom": 34, "left": 44, "right": 12}
         super().__init__(on_zoom, HEIGHT, margin, padding_y=0.04, scale_x=x)
-        self.title, self.name, self.unit, self.look, self._x = title, name, unit, ChartState(), x
+        self.name, self.look, self._x = name, ChartState(), x
         self._slots: dict[int, Slot] = {}
         self._whole = self.own(bqplot.LinearScale(min=0.0, max=1.0))  # joints span the height, whatever the zoom
         self._new_scale()
@@ -230,22 +248,24 @@ class Chart(Plot):
     def y(self) -> Any:
         return self.scales[0]
 
-    def set_look(self, look: ChartState) -> None:
-        """Change scale type, raw lines or theme. A new scale type needs new marks and axes."""
+    def set_look(self, look: ChartState, name: str, x: Any) -> None:
+        """Change metric, scales, raw lines or theme. Another scale needs new marks and axes."""
         before, self.look = self.look, look
-        if look.log_y != before.log_y:
+        if (look.log_y, name, x) != (before.log_y, self.name, self._x):
+            self.name, self._x = name, x
             self._new_scale()
         self.paint_axes(PALETTES[look.theme])
 
     def _new_scale(self) -> None:
         old = [mark for slot in self._slots.values() for mark in slot] + [*self._figure.axes, *self.scales]
         self._slots = {}
+        self.title, self.unit = METRICS.get(self.name, (self.name, ""))
         self.scales = (self.scale(bqplot.LogScale if self.look.log_y else bqplot.LinearScale),)
         self._fitted = (None, None)
         with self._figure.hold_sync():
             self._figure.marks = []
             self.draw_axes(self._x, self.y)
-            self._figure.scale_y = self.y
+            self._figure.scale_x, self._figure.scale_y = self._x, self.y
         for widget in old:
             self._owned.remove(widget)
             widget.close()
@@ -324,6 +344,8 @@ class Chart(Plot):
             parts += [" ", pair if len(runs) > 1 else run.newest]
         if self.unit and known:
             parts += [" ", self.unit]
+        if known and not any(len(run.curve.x) for run in runs):
+            parts += [" (nothing above 0 to draw)"]
         self.write(tag("b", self.title), tag("span", *(parts or [" ", instead]), class_="t2"))
 
     def _key(self, run: RunLine) -> Html:
@@ -349,7 +371,7 @@ class Chart(Plot):
         if any(run.joints for run in runs):
             legend.append(svg.Key("upright dots: goes on from an earlier run"))
         drawing = svg.figure(f"{self.title} against {against}", x, self._picture_axis(runs), marks, legend)
-        return Picture(name=self.title.lower(), width=drawing.width, height=drawing.height, svg=drawing.svg)
+        return Picture(name=self.name, width=drawing.width, height=drawing.height, svg=drawing.svg)
 
     def _picture_axis(self, runs: Sequence[RunLine]) -> svg.Axis:
         log = self.look.log_y

@@ -5,63 +5,71 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import bqplot
 import ipywidgets
 
 from saewidgets.render import Html
-from saewidgets.render.figure import Axis, linear_ticks, tick_text
+from saewidgets.render.figure import Axis, linear_ticks, log_ticks, tick_text
 from saewidgets.render.numbers import metric, tokens
-from saewidgets.widgets.charts.chart import SLOTS, Chart, RunLine
+from saewidgets.widgets.charts.chart import METRICS, NOTHING, SLOTS, Chart, RunLine
 from saewidgets.widgets.charts.series import ChartedRun, Read, Series
 from saewidgets.widgets.messages.training import ChartState, Picture
 from saewidgets.widgets.shell import unpin
-
-CHARTS = (("Loss", "loss", ""), ("L0", "l0", "per token"), ("FVU", "fvu", ""))  # title, metric, unit of newest values
-NAMES = tuple(name for _, name, _ in CHARTS)
-NO_POINTS = 1.0  # where an x axis ends on which there are no points
 
 
 class Charts:
     """Owned by one panel; `update` and `close` are called from its publisher thread alone."""
 
     def __init__(self, read: Read, on_zoom: Callable[[], None]) -> None:
-        self._read = read
+        self._read, self._on_zoom = read, on_zoom
         self._series: dict[str, Series] = {}  # by id, in the order of the lines
         self._state = ChartState()
-        self._x = bqplot.LinearScale(min=0.0)
-        self._right: float | None = None  # where the x axis ends unless zoomed; None: where the points do
-        unpin(self._x)
-        self.charts = tuple(Chart(*each, self._x, on_zoom) for each in CHARTS)
+        self._new_x(bqplot.LinearScale, 0.0)
+        self.charts = tuple(Chart(name, self._x, on_zoom) for name in self._state.metrics)
         # Empty while there is nothing to draw: a figure without size makes bqplot complain in the page's console.
         self.box = ipywidgets.HBox([], layout=ipywidgets.Layout(margin="0"))
         self.box.add_class("sw-charts")
-        self._x.observe(lambda change: on_zoom() if self.zoomed else None, names=["min", "max"])
+
+    def _new_x(self, kind: Any, low: float) -> None:
+        self._x = kind(min=low)
+        self._right: float | None = None  # where the x axis ends unless zoomed; None: where the points do
+        unpin(self._x)
+        self._x.observe(lambda change: self._on_zoom() if self.zoomed else None, names=["min", "max"])
 
     # --------------------------------------------------------------------------------------------- drawing
 
     def update(self, runs: Sequence[ChartedRun], state: ChartState) -> None:
-        if (state.x_axis, state.x_range) != (self._state.x_axis, self._state.x_range):
+        before, self._state = self._state, state
+        if (state.x_axis, state.x_range) != (before.x_axis, before.x_range):
             self.reset_zoom()
-        self._state = state
-        known = self._series
-        self._series = {run.record.id: known.get(run.record.id) or Series(NAMES, self._read, run) for run in runs}
+        known = self._series if set(state.metrics) == set(before.metrics) else {}
+        self._series = {
+            run.record.id: known.get(run.record.id) or Series(state.metrics, self._read, run) for run in runs
+        }
         try:
             for run in runs:
                 self._series[run.record.id].update(run)
         except BaseException:
             self._series = {}  # events were lost: read all again
             raise
-        lines = [self._lines(chart.name, state.x_axis) for chart in self.charts]
+        old, low = self._x, self._low
+        if state.log_x != before.log_x:
+            self._new_x(bqplot.LogScale if state.log_x else bqplot.LinearScale, low)
+        lines = [self._lines(name, state.x_axis) for name in state.metrics]
         points = any(len(line.curve.x) for found in lines for line in found)
         if not points:
-            self._end_x(NO_POINTS)  # first: while it goes, the last point has no place on an axis that fits no points
+            self._fit_x(low, NOTHING[1])  # first: the last point that goes has no place on an axis that fits none
         ended = all(run.record.status.is_final for run in runs)
-        for chart, found in zip(self.charts, lines, strict=True):
-            chart.set_look(state)
-            chart.draw(found, "No values" if ended else "Waiting for the first step")
+        words = "No values" if ended else "No values yet" if points else "Waiting for the first step"
+        for chart, name, found in zip(self.charts, state.metrics, lines, strict=True):
+            chart.set_look(state, name, self._x)
+            chart.draw(found, words)
         if points:
-            self._end_x(None)
+            self._fit_x(low, None)
+        if old is not self._x:
+            _close(old)
         for chart in self.charts:
             chart.draw_x_axis(self._x_axis())
 
@@ -78,7 +86,9 @@ class Charts:
         found = []
         for series in self._series.values():
             record = series.run.record
-            curve = series.curve(name, x_axis, positive=state.log_y, smoothing=state.smoothing, end=end)
+            curve = series.curve(
+                name, x_axis, log_x=state.log_x, log_y=state.log_y, smoothing=state.smoothing, end=end
+            )
             newest = metric(name, record.latest[name]) if name in record.latest else ""
             found.append(RunLine(record.name, series.run.slot, curve, series.joints(x_axis, end), newest))
         return found
@@ -105,14 +115,22 @@ class Charts:
         low, high = self._x.min or 0.0, self._x.max
         if high is None:
             high = min(self._reach(self._state.x_axis, active=False), self._end(self._state.x_axis))
-        ticks, unit = x_ticks(self._state.x_axis, low, high)
-        return Axis(unit, low, high, ticks)
+        ticks, unit = x_ticks(self._state.x_axis, low, high, log=self._state.log_x)
+        return Axis(unit, low, high, ticks, self._state.log_x)
 
-    def _end_x(self, right: float | None) -> None:
-        """Move the end of the x axis, unless zoomed."""
-        if self._x.max == self._right != right:
+    @property
+    def _low(self) -> float:
+        """Where the x axis begins: at 0, a logarithmic one at the first point."""
+        found = [series.x(self._state.x_axis) for series in self._series.values()] if self._state.log_x else []
+        firsts = [float(x[x > 0][0]) for x in found if (x > 0).any()]
+        return min(firsts, default=NOTHING[0] if self._state.log_x else 0.0)
+
+    def _fit_x(self, low: float, right: float | None) -> None:
+        """Move the ends of the x axis, unless zoomed."""
+        if self._x.max == self._right:
             self._right = right  # first: observers of the scale read `zoomed`
-            self._x.max = right
+            with self._x.hold_sync():
+                self._x.min, self._x.max = low, right
 
     # --------------------------------------------------------------------------------------------- zoom
 
@@ -123,8 +141,7 @@ class Charts:
     def reset_zoom(self) -> None:
         """Follow the data again, from the next `update` on."""
         with self._x.hold_sync():
-            self._right = None
-            self._x.min, self._x.max = 0.0, None
+            self._right = self._x.max = None
         for chart in self.charts:
             chart.reset_zoom()
 
@@ -148,6 +165,13 @@ class Charts:
             charts.append(chart.static(Axis("", 0.0, right, x_ticks("tokens", 0.0, right)[0]), lines))
         return charts
 
+    def choices(self) -> dict[str, str]:
+        """The metrics that a chart can show, and their titles: those of the charted runs."""
+        known = {name for series in self._series.values() for name in series.run.record.latest}
+        known |= {*self._state.metrics}
+        names = [name for name in METRICS if name in known] + sorted(known - METRICS.keys())
+        return {name: METRICS.get(name, (name,))[0] for name in names}
+
     def summaries(self) -> tuple[str, ...]:
         scale = "log" if self._state.log_y else "linear"
         return tuple(
@@ -159,14 +183,18 @@ class Charts:
     def close(self) -> None:
         for chart in self.charts:
             chart.close()
-        self._x.unobserve_all()
         self.box.close()
-        self._x.close()
+        _close(self._x)
+
+
+def _close(scale: Any) -> None:
+    scale.unobserve_all()
+    scale.close()
 
 
 def _course(series: Series, name: str) -> str:
     """The course of a run's values, as text."""
-    curve, run = series.curve(name, "tokens", positive=False, smoothing=0), series.run
+    curve, run = series.curve(name, "tokens", log_y=False, smoothing=0), series.run
     if len(curve.y) == 0:
         return f"{run.record.name} has no values yet"
     first, last = metric(name, float(curve.y[0])), metric(name, float(curve.y[-1]))
@@ -177,18 +205,19 @@ def _course(series: Series, name: str) -> str:
     return f"{run.record.name} {course}"
 
 
-def x_ticks(axis: str, low: float, high: float) -> tuple[list[tuple[float, str]], str]:
+def x_ticks(axis: str, low: float, high: float, *, log: bool = False) -> tuple[list[tuple[float, str]], str]:
     """Positions with labels, and the unit: tokens in K and M, time in seconds, minutes or hours."""
     if not math.isfinite(high):
         return [], axis
+    ticks = log_ticks if log else linear_ticks
     if axis == "tokens":
-        return [(value, tokens(value)) for value in linear_ticks(low, high, 4)], "tokens"
+        return [(value, tokens(value)) for value in ticks(low, high, 4)], "tokens"
     if axis == "steps":
-        return [(value, tick_text(value)) for value in linear_ticks(low, high, 4) if value == int(value)], "steps"
+        return [(value, tick_text(value)) for value in ticks(low, high, 4) if value == int(value)], "steps"
     unit, name = next(
         (u, n) for u, n in ((3600.0, "hours"), (60.0, "minutes"), (1.0, "seconds")) if high >= 2 * u or u == 1
     )
-    return [(value * unit, tick_text(value)) for value in linear_ticks(low / unit, high / unit, 4)], name
+    return [(value * unit, tick_text(value)) for value in ticks(low / unit, high / unit, 4)], name
 
 
 def slots_for(selected: Sequence[str], old: Mapping[str, int]) -> dict[str, int]:

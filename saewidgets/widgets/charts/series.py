@@ -160,11 +160,13 @@ class Series:
         # The point of a checkpoint is written before the clock begins.
         return np.maximum(x - started(self.run.record) + self._seconds, 0.0) if x_axis == "time" else x
 
-    def curve(self, name: str, x_axis: str, *, positive: bool, smoothing: int, end: float = math.inf) -> Curve:
-        """The line of a metric up to `end`; `positive`: the axis is logarithmic, without values ≤ 0."""
+    def curve(
+        self, name: str, x_axis: str, *, log_x: bool = False, log_y: bool, smoothing: int, end: float = math.inf
+    ) -> Curve:
+        """The line of a metric up to `end`; a logarithmic axis has no values ≤ 0."""
         x, y = self.x(x_axis), self.column(name)
-        valid = np.isfinite(y) & (x <= end) & (y > (0 if positive else -np.inf))
-        return make_curve(x[valid], y[valid], smoothing) if valid.any() else EMPTY
+        valid = np.isfinite(y) & (x <= end) & (x > (0 if log_x else -np.inf)) & (y > (0 if log_y else -np.inf))
+        return make_curve(x[valid], y[valid], smoothing, log=log_y) if valid.any() else EMPTY
 
     def joints(self, x_axis: str, end: float = math.inf) -> tuple[float, ...]:
         """Where a run, or one before it, took over from another one."""
@@ -191,10 +193,12 @@ def earlier_runs(record: TrainingRecord, known: Mapping[str, TrainingRecord]) ->
     return tuple(reversed(chain))
 
 
-def make_curve(x: Floats, y: Floats, smoothing: int) -> Curve:
-    """Thin and smooth finite points sorted by x."""
-    mean_x, mean_y, counts = means(x, y)
-    return Curve(*thin(x, y), mean_x, smooth(mean_y, smoothing, counts))
+def make_curve(x: Floats, y: Floats, smoothing: int, *, log: bool = False) -> Curve:
+    """Thin and smooth finite points sorted by x. `log`: the y axis is logarithmic, and the mean of positive values the
+    geometric one, which is the middle of what the eye sees there."""
+    mean_x, mean_y, counts = means(x, np.log(y) if log else y)
+    smoothed = smooth(mean_y, smoothing, counts)
+    return Curve(*thin(x, y), mean_x, np.exp(smoothed) if log else smoothed)
 
 
 def bin_width(n: int, max_bins: int = MAX_BINS) -> int:

@@ -78,6 +78,8 @@ class ChartLook(Wire):
     followed: tuple[str, ...] = ()  # what has a line by itself, as it has just begun; buttons leave it alone
     x_axis: XAxis = "tokens"
     x_range: XRange = "active"  # where it ends: with the runs that are active, or with the longest
+    metrics: tuple[str, str, str] = ("loss", "l0", "fvu")  # what each chart shows
+    log_x: bool = False
     log_y: bool = True
     show_raw: bool = True
     smoothing: int = Field(default=40, ge=0, le=100)
@@ -89,7 +91,8 @@ class ChartState(ChartLook):
 
     longer: bool = False  # others reach further than those that are active
     zoomed: bool = False
-    summaries: tuple[str, ...] = ()  # one sentence per chart: loss, L0, FVU
+    summaries: tuple[str, ...] = ()  # one sentence per chart
+    choices: dict[str, str] = Field(default_factory=dict)  # metrics of the charted runs → what they are called
 
 
 class ResultRow(Wire):

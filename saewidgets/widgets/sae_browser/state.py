@@ -306,7 +306,7 @@ def training_facts(record: TrainingRecord) -> messages.TrainingFacts:
         ("Hook name", record.hook_name),
         ("Tokens", f"{tokens(record.tokens_done)} of {tokens(record.tokens_total)}"),
         ("Time", duration(record.seconds_running) if record.seconds_running else ""),
-        *((label, metric(name.removeprefix("val_"), finite(latest.get(name)))) for name, label in (
+        *((label, metric(name, finite(latest.get(name)))) for name, label in (
             ("loss", "Loss"), ("val_l0", "L0 (held out)"), ("l0", "L0 (training)"), ("val_fvu", FVU_HELD_OUT),
             ("fvu", FVU_TRAINING), ("ce_loss_score", "CE recovered"),
         ) if latest.get(name) is not None),

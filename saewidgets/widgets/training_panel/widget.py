@@ -1,4 +1,4 @@
-"""The training panel: start runs, watch them, pause, resume, stop, retry; live charts of loss, L0 and FVU."""
+"""The training panel: start runs, watch them, pause, resume, stop, retry; live charts of their metrics."""
 
 from __future__ import annotations
 
@@ -152,8 +152,9 @@ class TrainingPanel(Box):
         with self._drawing:
             self._charts.update(self._model.charted(), self._model.chart)
         self._model.set_chart(
-            zoomed=self._charts.zoomed, longer=self._charts.longer, summaries=self._charts.summaries()
-        )
+            zoomed=self._charts.zoomed, longer=self._charts.longer, summaries=self._charts.summaries(),
+            choices=self._charts.choices(),
+        )  # fmt: skip
 
     def _arrange(self) -> None:
         if self.reset_pareto.is_set():

@@ -139,6 +139,57 @@ def test_the_log_axis_is_a_scale_and_leaves_the_data_alone(charts: Charts, one: 
         assert charts.charts[0]._zoom.scales["y"] == [charts.charts[0].y]
 
 
+def test_a_chart_shows_another_metric_in_lines_words_and_pictures(charts: Charts, one: ChartedRun) -> None:
+    values = {"dead": np.linspace(0.5, 0.1, 150), "lr": np.full(150, 5e-4), "ce_loss_score": np.zeros(150)}
+    COLUMNS["one"] |= values
+    latest = {name: float(found[-1]) for name, found in values.items()}
+    one = replace(one, record=replace(one.record, latest={**one.record.latest, **latest, "mine": 1.0}))
+    charts.update([one], ChartState())
+    charts.charts[2].y.min, charts.charts[2].y.max = 0.1, 0.2  # a zoom of another metric means nothing
+    charts.update([one], ChartState(metrics=("dead", "ce_loss_score", "lr")))
+    assert lines(charts)[0].raw.y.tolist() == values["dead"].tolist()
+    assert not charts.zoomed
+    captions = [chart._caption.value for chart in charts.charts]
+    assert "Dead latents" in captions[0]
+    assert "10.0 %" in captions[0]
+    assert "0.000 (nothing above 0 to draw)" in captions[1]
+    assert "5.00e-4" in captions[2]
+    assert charts.summaries()[0] == "Dead latents against tokens, log scale. one fell from 50.0 % to 10.0 %."
+    assert [picture.name for picture in charts.pictures()] == ["dead", "lr"]
+    assert "Learning rate (log)" in words_of(charts.pictures()[1].svg)
+    assert charts.choices() == {
+        "loss": "Loss", "l0": "L0", "fvu": "FVU", "ce_loss_score": "CE recovered", "dead": "Dead latents",
+        "lr": "Learning rate", "mine": "mine",
+    }  # fmt: skip
+    charts.update([one], ChartState(metrics=("dead", "ce_loss_score", "lr"), log_y=False))
+    assert lines(charts, 1)[0].raw.visible
+
+
+@pytest.mark.parametrize("axis", ["tokens", "steps", "time"])
+def test_the_x_axis_of_all_charts_can_be_logarithmic(charts: Charts, one: ChartedRun, axis: Any) -> None:
+    COLUMNS["one"]["time"][0] = 1000.0  # no place on it: the run's clock began then
+    charts.update([one], ChartState())
+    charts.update([one], ChartState(x_axis=axis, log_x=True))
+    x = charts.charts[0]._figure.scale_x
+    assert isinstance(x, bqplot.LogScale)
+    assert (x, [x]) == (charts._x, charts.charts[2]._zoom.scales["x"])
+    first = lines(charts)[0].raw.x[0]
+    assert x.min == first > 0
+    assert len(charts.charts[0]._figure.axes[0].tick_values) >= 2
+    assert not charts.zoomed
+    ElementTree.fromstring(charts.pictures()[0].svg)
+    x.min, x.max = first * 10, first * 40
+    assert charts.zoomed
+    charts.reset_zoom()
+    charts.update([one], ChartState(x_axis=axis, log_x=True))
+    assert (x.min, x.max) == (first, None)
+    charts.update([one], ChartState(x_axis=axis))
+    assert isinstance(charts._x, bqplot.LinearScale)
+    assert charts._x.min == 0.0
+    charts.update([WAITS], ChartState(x_axis=axis, log_x=True))
+    assert 0 < charts._x.min < charts._x.max
+
+
 @pytest.mark.parametrize(("axis", "last"), [("tokens", 150 * 40_960), ("time", 15)])
 def test_while_a_run_is_active_the_charts_end_where_it_is(
     charts: Charts, one: ChartedRun, two: ChartedRun, axis: Any, last: float

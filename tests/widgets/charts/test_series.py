@@ -21,6 +21,7 @@ from saewidgets.widgets.charts.series import (
     Series,
     bin_width,
     earlier_runs,
+    make_curve,
     means,
     smooth,
     thin,
@@ -69,6 +70,23 @@ def test_smoothing_agrees_with_the_sum_it_stands_for_and_reduces_noise() -> None
     assert np.allclose(smooth(y, 50), kernel @ y / kernel.sum(axis=1))
     spreads = [smooth(np.random.default_rng(3).standard_normal(700), s).std() for s in (0, 20, 40, 60, 80, 100)]
     assert spreads == sorted(spreads, reverse=True)
+
+
+@pytest.mark.parametrize("n", [60, 3001])  # a point a bin, and several
+def test_on_a_log_axis_the_smoothed_line_is_the_geometric_mean(n: int) -> None:
+    x, y = np.arange(n, dtype=np.float64), np.exp(np.random.default_rng(4).standard_normal(n))
+    width = bin_width(n)
+    edges = np.arange(0, n, width)
+    logs = np.array([np.log(y[i : i + width]).mean() for i in edges])
+    counts = np.array([len(y[i : i + width]) for i in edges])
+    distance = np.abs(np.subtract.outer(np.arange(len(edges)), np.arange(len(edges))))
+    kernel = np.exp(-distance / (0.15 * len(edges) * 0.5**2)) * counts
+    curve = make_curve(x, y, 50, log=True)
+    assert np.allclose(curve.y, np.exp(kernel @ logs / kernel.sum(axis=1)))
+    assert np.array_equal(curve.raw_y, thin(x, y)[1])  # what was measured stays as it is
+    assert np.all(make_curve(x, y, 50).y > curve.y)  # the arithmetic mean lies above
+    up_and_down = make_curve(x, np.tile([0.01, 1.0], n)[:n], 100, log=True)
+    assert up_and_down.y[len(edges) // 2] == pytest.approx(0.1, rel=0.1)
 
 
 # ------------------------------------------------------------------------------------------------ what a run tells
@@ -136,11 +154,14 @@ def test_curves_leave_out_points_that_cannot_be_drawn() -> None:
     source = Source(50)
     series = Series(("loss", "fvu"), source.read, charted(500))
     series.update(charted(500))
-    assert len(series.curve("fvu", "steps", positive=True, smoothing=0).x) == 0
+    assert len(series.curve("fvu", "steps", log_y=True, smoothing=0).x) == 0
     series._columns["loss"][:10] = -1.0
-    assert len(series.curve("loss", "steps", positive=True, smoothing=0).x) == 40
-    assert len(series.curve("loss", "steps", positive=False, smoothing=0, end=200.0).x) == 20
-    assert series.curve("loss", "time", positive=True, smoothing=0).x[-1] == pytest.approx(50.0)
+    assert len(series.curve("loss", "steps", log_y=True, smoothing=0).x) == 40
+    assert len(series.curve("loss", "steps", log_y=False, smoothing=0, end=200.0).x) == 20
+    assert series.curve("loss", "time", log_y=True, smoothing=0).x[-1] == pytest.approx(50.0)
+    series._columns["tokens"][0] = 0.0
+    assert len(series.curve("loss", "tokens", log_x=True, log_y=False, smoothing=0).x) == 49
+    assert np.isfinite(series.curve("loss", "tokens", log_y=True, smoothing=80).y).all()
 
 
 # ------------------------------------------------------------------------------------------- runs that go on
