@@ -52,7 +52,7 @@ class ActivationCorpus(Config):
         return self.store_id
 
 
-PREFIX = "hf://datasets/"
+PREFIX, TOKENS = "hf://datasets/", "tokens:"
 PATH_HINT = 'Enter "demo", the path of a file or folder, or a dataset of the hub (owner/name).'
 _PART = r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,94}[A-Za-z0-9])?"
 REPOSITORY = re.compile(rf"{_PART}/{_PART}")
@@ -66,9 +66,9 @@ _FILES = (".txt", ".md", ".json", ".jsonl", ".ndjson", ".parquet", ".arrow", ".c
 #
 # ``demo``; a path; ``owner/name`` of a dataset on the hub, with ``@revision``, ``:configuration`` and ``:split``
 # behind it where they are needed (``wikimedia/wikipedia:20231101.en``, ``owner/name@v1.0:default:test``);
-# ``hf://datasets/owner/name`` for the same; the id of a store of activations (``acts_…``). ``owner/name`` means the
-# hub where it has the form of a repository's name and nothing of that name lies on this machine; ``./owner/name`` is
-# always a path.
+# ``hf://datasets/owner/name`` for the same; ``tokens:`` before a path or dataset of token ids; the id of a store of
+# activations (``acts_…``). ``owner/name`` means the hub where it has the form of a repository's name and nothing of that
+# name lies on this machine; ``./owner/name`` is always a path.
 def parsed(text: str) -> dict[str, Any]:
     """`text` as the data of a corpus. Raises `ConfigError` if it is empty, or an ``hf://`` address of something else
     than a whole dataset."""
@@ -79,6 +79,10 @@ def parsed(text: str) -> dict[str, Any]:
         return {"kind": "demo"}
     if STORE_ID.fullmatch(plain):
         return {"kind": "activations", "store_id": plain}
+    if plain.startswith(TOKENS):
+        named = parsed(source := plain.removeprefix(TOKENS))
+        own: dict[str, Any] = {key: named[key] for key in ("name", "revision", "split") if key in named}
+        return {"kind": "tokens", "source": named.get("path", source), **own}
     found = _TYPED.fullmatch(plain.removeprefix(PREFIX))
     if plain.startswith("hf://"):
         if found is None:  # "hf:" is not part of a repository's name
@@ -101,10 +105,13 @@ def typed(corpus: Mapping[str, Any]) -> str | None:
         return "demo"
     if kind == "activations" and not corpus.get("cross_entropy"):
         return str(corpus.get("store_id"))
-    if corpus.get("chat"):
+    if corpus.get("chat") or corpus.get("column") or corpus.get("tokenizer"):
         return None
     if kind == "hub" and corpus.get("text_field") is None:
         return hub_text(corpus.get("path", ""), corpus.get("name"), corpus.get("split"), corpus.get("revision"))
+    if kind == "tokens":
+        named = hub_text(corpus.get("source", ""), corpus.get("name"), corpus.get("split"), corpus.get("revision"))
+        return f"{TOKENS}{named}"
     files = list(corpus.get("files") or [])
     rest = corpus.get("strings") or corpus.get("text_field") or corpus.get("encoding", "utf-8") != "utf-8"
     return str(files[0]) if kind == "text" and len(files) == 1 and not rest else None

@@ -39,6 +39,8 @@ def _corpus(value: Any) -> Any:
         ("owner/name:de:test", HubCorpus("owner/name", name="de", split="test")),
         ("owner/name::test", HubCorpus("owner/name", split="test")),
         ("hf://datasets/owner/name@main:de", HubCorpus("owner/name", revision="main", name="de")),
+        ("tokens:ids.npy", TokensCorpus("ids.npy")),
+        ("tokens:owner/name@main:de:test", TokensCorpus("owner/name", revision="main", name="de", split="test")),
     ],
 )
 def test_parses_typed_corpora(text: str, expected: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
