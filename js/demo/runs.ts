@@ -35,6 +35,26 @@ export function crowdedState(): wire.PanelState {
   return fullState([advised, ...others.slice(0, 2), ...LAYERS, ...others.slice(2)]);
 }
 
+/** A sweep: runs in every state, of several settings. */
+export function manyState(count = 1000): wire.PanelState {
+  const cards = Array.from({ length: count }, (_, i) => {
+    const one = CARDS[i % CARDS.length] as wire.Card;
+    const tiles = { ...one.tiles, fvu: one.tiles.fvu === null ? null : 0.1 + ((i * 37) % 100) / 500 };
+    const [d_sae, lr] = [1024 * (1 + (i % 16)), Number((1e-4 * (1 + (i % 7))).toPrecision(2))];
+    return card({
+      ...one,
+      id: `train_${i}`,
+      name: `${one.name}-${i}`,
+      series: null,
+      created_at: 1.79e9 - 600 * i,
+      tiles,
+      d_sae,
+      lr,
+    });
+  });
+  return fullState(cards);
+}
+
 export class FakeModel extends FakeWidget<wire.PanelState, wire.PanelCommand> {
   view = "training_panel";
   templates = RECORDED.list_templates.templates;
@@ -73,7 +93,7 @@ export class FakeModel extends FakeWidget<wire.PanelState, wire.PanelCommand> {
     list_templates: ({ search }) => {
       const words = (search ?? "").toLowerCase();
       const templates = this.templates.filter((one) => `${one.name} ${one.model}`.toLowerCase().includes(words));
-      return { templates, total: this.templates.length };
+      return { ...RECORDED.list_templates, templates, total: this.templates.length };
     },
     list_stores: () => this.stores,
     save_template: ({ name }) => {

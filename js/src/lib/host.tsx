@@ -138,7 +138,7 @@ export function widgetKey(
   if (isTyping(event.target)) return false;
   const action = letters[event.key.toLowerCase()];
   if (action) action();
-  else if (event.key === "/") root.querySelector<HTMLElement>("input[type=search]")?.focus();
+  else if (event.key === "/") root.querySelector<HTMLElement>("input[type=search]:not(details:not([open]) *)")?.focus();
   else return false;
   return true;
 }

@@ -71,6 +71,8 @@ interface PickProps<T extends string> {
   chosen?: boolean;
   title?: string | undefined;
   disabled?: boolean;
+  /** More options, in groups. */
+  children?: ComponentChildren;
 }
 
 /** A small select with an accessible name. */
@@ -85,6 +87,7 @@ export const Pick = <T extends string>(props: PickProps<T>) => (
       onChange={(event) => props.onPick(event.currentTarget.value as T)}
     >
       <Options of={props.options} />
+      {props.children}
     </select>
   </span>
 );

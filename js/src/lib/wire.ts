@@ -25,7 +25,7 @@ export type Figure = "charts" | "pareto";
 export type ConfigData = Record<string, unknown>;
 export type Over = Record<string, unknown[]>;
 export interface Tile { loss: number | string | null; l0: number | string | null; fvu: number | string | null; ce_loss_score: number | string | null; dead: number | string | null; val_dead: number | string | null }
-export interface Card { id: string; status: string; fraction: number; rate: number | null; eta_seconds: number | null; phase: string | null; queue_position: number | null; note: Note | null; created_at: number; name: string; model: string; hook_name: string; hook_name_out: string | null; stored: boolean; architecture: string; d_sae: number; device: string; tokens_total: number; tokens_done: number; step: number; tiles: Tile; dead_window_tokens: number; checkpoint_count: number; checkpoint_bytes: number; last_checkpoint_step: number | null; last_checkpoint_tokens: number | null; sae_id: string | null; finished_at: number | null; heartbeat_at: number | null; seconds_running: number; series: number | null; job_id: string | null; group_id: string | null; group_name: string | null; retry_of: string | null; continued_from: string | null; continued_step: number | null; retry: Record<string, unknown> | null; advice: string | null; place: string[]; has_files: boolean }
+export interface Card { id: string; status: string; fraction: number; rate: number | null; eta_seconds: number | null; phase: string | null; queue_position: number | null; note: Note | null; created_at: number; name: string; model: string; hook_name: string; hook_name_out: string | null; stored: boolean; architecture: string; d_sae: number; lr: number; device: string; tokens_total: number; tokens_done: number; step: number; tiles: Tile; dead_window_tokens: number; checkpoint_count: number; checkpoint_bytes: number; last_checkpoint_step: number | null; last_checkpoint_tokens: number | null; sae_id: string | null; finished_at: number | null; heartbeat_at: number | null; seconds_running: number; series: number | null; job_id: string | null; group_id: string | null; group_name: string | null; retry_of: string | null; continued_from: string | null; continued_step: number | null; retry: Record<string, unknown> | null; advice: string | null; place: string[]; has_files: boolean }
 export interface ChartLook { training_ids: string[]; followed: string[]; x_axis: "tokens" | "steps" | "time"; x_range: "active" | "all"; metrics: [string, string, string]; log_x: boolean; log_y: boolean; show_raw: boolean; smoothing: number; theme: "light" | "dark" }
 export interface ChartState { training_ids: string[]; followed: string[]; x_axis: "tokens" | "steps" | "time"; x_range: "active" | "all"; metrics: [string, string, string]; log_x: boolean; log_y: boolean; show_raw: boolean; smoothing: number; theme: "light" | "dark"; longer: boolean; zoomed: boolean; summaries: string[]; choices: Record<string, string> }
 export interface ResultRow { label: string; values: string[]; best: boolean[] }
@@ -34,7 +34,7 @@ export interface Scope { value: string; label: string; count: number }
 export interface CompareState { training_ids: string[]; names: string[]; series: (number | null)[]; results: ResultRow[]; y_axis: "fvu" | "ce_loss_score"; scope: string; scopes: Scope[]; points: ParetoPoint[]; left_out: number; summary: string; zoomed: boolean }
 export interface PanelState { revision: number; workspace: string; notice: Note | null; updated_at: number; cards: Card[]; total: number; jobs: number; charts: ChartState; devices: DeviceInfo[]; compare: CompareState | null; templates_revision: number; sae_shown: string | null }
 export interface StartedRun { training_id: string; group_id: string | null; name: string }
-export interface FormField { name: string; label: string; help: string; type: "text" | "integer" | "number" | "boolean" | "choice"; choices: string[]; words: string[]; default: unknown; minimum: number | null; maximum: number | null; optional: boolean; empty: string; section: "model" | "where" | "sae" | "training" | "advanced"; group: string; architectures: string[] }
+export interface FormField { name: string; label: string; help: string; type: "text" | "integer" | "number" | "boolean" | "choice"; choices: string[]; words: string[]; default: unknown; minimum: number | null; maximum: number | null; optional: boolean; empty: string; section: "model" | "where" | "sae" | "training" | "advanced"; group: string; architectures: string[]; needs: string }
 export interface FormData { fields: FormField[]; defaults: Record<string, unknown>; of_model: Record<string, Record<string, unknown>>; devices: DeviceInfo[]; suggestions: Record<string, string[]>; stores: Record<string, string> }
 export interface MemoryPartData { label: string; bytes: number }
 export interface OtherDeviceData { device: string; memory: MemoryPartData[]; total_bytes: number; free_bytes: number | null }
@@ -51,7 +51,8 @@ export type GroupActionName = "pause" | "resume" | "stop" | "stop_without_saving
 export interface ImportedSae { sae_id: string; name: string }
 export interface SettingRow { name: string; label: string; values: string[]; differs: boolean }
 export interface ComparisonTableData { columns: string[]; rows: ((string | boolean | number | null)[])[] }
-export interface TemplatesData { templates: TemplateRecord[]; total: number }
+export interface PresetData { name: string; description: string; sources: string[]; ours: string }
+export interface TemplatesData { templates: TemplateRecord[]; total: number; presets: PresetData[] }
 export interface StoreRow { id: string; name: string; model: string; corpus: string; hook_names: string[]; tokens: number; size_bytes: number | null; problem: string; values: Record<string, unknown> }
 export interface KnownRepo { repo_id: string; name: string; model: string; sites: string[]; layers: string; widths: string[]; format: string; gated_model: boolean }
 export interface RepoInfo { repo_id: string; revision: string; private: boolean; gated: boolean | string; library: string | null; license: string | null; base_models: string[]; tags: string[]; downloads: number | null; likes: number | null; last_modified: number | null; files: number; size_bytes: number; url: string; from_cache: boolean }
@@ -157,7 +158,7 @@ export type PanelCommand =
   | { kind: "details"; training_id: string }
   | { kind: "export_runs"; training_ids: string[]; folder: string }
   | { kind: "export_templates"; template_ids?: string[] }
-  | { kind: "form_schema"; training_id?: string | null; template_id?: string | null }
+  | { kind: "form_schema"; training_id?: string | null; template_id?: string | null; preset?: string | null }
   | { kind: "group_action"; action: "pause" | "resume" | "stop" | "stop_without_saving" | "retry" | "delete"; group_id: string }
   | { kind: "import_templates"; file: string; text: string }
   | { kind: "list_stores"; architecture?: string }

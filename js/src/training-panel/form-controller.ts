@@ -50,7 +50,7 @@ export class FormController {
   ) {}
 
   private get drafts(): boolean {
-    return !this.request.from && !this.request.template;
+    return !this.request.from && !this.request.template && !this.request.preset;
   }
 
   private isField(name: string): boolean {
@@ -65,6 +65,7 @@ export class FormController {
           kind: "form_schema",
           training_id: this.request.from?.id ?? null,
           template_id: this.request.template?.id ?? null,
+          preset: this.request.preset?.name ?? null,
         },
         { signal: this.closed.signal, onLate: (late) => this.setLate(late, "The form") },
       );

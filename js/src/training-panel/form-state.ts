@@ -210,6 +210,22 @@ export function visibleFields(data: FormData, values: Values): FormField[] {
     .map(({ field }) => field);
 }
 
+/** Does the dataset of the form name a store of activations? Then no language model runs. */
+export const isStore = (corpus: unknown): boolean =>
+  typeof corpus === "string"
+    ? /^acts_[0-9A-Z]{26}$/.test(corpus.trim())
+    : (corpus as { kind?: unknown } | null | undefined)?.kind === "activations";
+
+/** Has the setting an effect beside the others? Its value is sent all the same. */
+export function applies({ needs }: FormField, values: Values): boolean {
+  if (needs === "text") return !isStore(values.corpus);
+  const [name = "", wanted] = needs.split("=");
+  return name === "" || (wanted === undefined ? Boolean(values[name]) : values[name] === wanted);
+}
+
+export const found = ({ label, name, help }: FormField, search: string): boolean =>
+  f.finder(search)(`${label} ${name} ${help}`);
+
 export const inSection = (fields: readonly FormField[], section: Section): FormField[] =>
   fields.filter((field) => field.section === section);
 
@@ -349,5 +365,5 @@ export function byGroup(fields: readonly FormField[]): [string, FormField[]][] {
   return [...groups];
 }
 
-export const changedCount = (fields: readonly FormField[], values: Values): number =>
-  fields.filter((field) => values[field.name] !== display(field, field.default)).length;
+export const changedOf = (fields: readonly FormField[], values: Values): string[] =>
+  fields.filter((field) => values[field.name] !== display(field, field.default)).map(({ name }) => name);

@@ -7,7 +7,7 @@ import { Button, Checkbox, type Choices, NoteBox } from "../lib/controls";
 import * as f from "../lib/format";
 import { SettingField } from "../lib/forms";
 import { Icon } from "../lib/icons";
-import { into, Pick, put } from "../lib/kit";
+import { into, Pick, put, Search } from "../lib/kit";
 import { Failed, Warning } from "../lib/notes";
 import type { CheckResult, EstimateData, FormField, OtherDeviceData, Section } from "../lib/wire";
 import { SaveTemplate } from "./card-forms";
@@ -16,7 +16,7 @@ import * as form from "./form-state";
 import { hookList } from "./form-state";
 import { keptWords } from "./groups";
 import type { FormRequest, Store } from "./store";
-import { isStore, Stores } from "./stores";
+import { Stores } from "./stores";
 
 /** What a template of several trainings leaves out. */
 const leftOut = (controller: FormController): string =>
@@ -74,6 +74,15 @@ export function Form({ store, request }: { store: Store; request: FormRequest })
         <LoadTemplate store={store} request={request} />
         <Button kind="quiet" icon="close" label="Close form" onClick={() => leave(true)} />
       </div>
+      {request.preset && (
+        <details class="more-fields under">
+          <summary>
+            <Icon name="right" />
+            {request.preset.description}
+          </summary>
+          <p class="bd xs t2">{[...request.preset.sources, request.preset.ours].join("; ")}</p>
+        </details>
+      )}
       {ready && <Groups store={store} controller={controller} />}
       {!ready && !controller.problem.value && (
         <p class="bd sm t2" role="status">
@@ -126,34 +135,44 @@ export function Form({ store, request }: { store: Store; request: FormRequest })
 
 function startsFrom(request: FormRequest): string {
   if (request.template) return `from the template ${request.template.name}`;
+  if (request.preset) return `from the preset ${request.preset.name}`;
   if (!request.from) return "";
   return request.changes && Object.keys(request.changes).length > 0
     ? `with the settings of ${request.from.name}, changed as advised`
     : `with the settings of ${request.from.name}`;
 }
 
-/** The templates as a list to choose from; the form starts again from the chosen one. */
+/** Templates and presets as a list to choose from; the form starts again from the chosen one. */
 function LoadTemplate({ store, request }: { store: Store; request: FormRequest }) {
   const changed = store.state.value.templates_revision;
   const { data } = useAnswer(store.rpc, { kind: "list_templates", search: "" }, `${changed}`);
-  const rows = data?.templates ?? [];
+  const { templates: rows = [], presets = [] } = data ?? {};
   return (
     <Pick
       label="Load template"
       class="load"
       width={172}
-      value={request.template?.id ?? ""}
-      disabled={rows.length === 0}
-      title={data && rows.length === 0 ? "There are no templates yet" : undefined}
+      value={request.template?.id ?? request.preset?.name ?? ""}
+      disabled={data === null}
       options={[
         { value: "", label: "Load template…" },
         ...rows.map(({ id, name, favorite }) => ({ value: id, label: favorite ? `★ ${name}` : name })),
       ]}
       onPick={(id) => {
         const row = rows.find((one) => one.id === id);
+        const preset = presets.find((one) => one.name === id);
         if (row) store.form.value = { template: { id: row.id, name: row.name } };
+        else if (preset) store.form.value = { preset };
       }}
-    />
+    >
+      <optgroup label="Presets">
+        {presets.map(({ name, description }) => (
+          <option key={name} value={name} title={description}>
+            {name}
+          </option>
+        ))}
+      </optgroup>
+    </Pick>
   );
 }
 
@@ -165,8 +184,15 @@ function Groups({ store, controller }: { store: Store; controller: FormControlle
       const own = field.name === form.HOOK ? [LAYER_FIELD, SITE_FIELD, ...head, field] : [field];
       return own.map((one) => <Field key={one.name} controller={controller} field={one} />);
     });
-  const advanced = form.inSection(fields, "advanced");
-  const changed = form.changedCount(advanced, controller.values.value);
+  const [values, errors] = [controller.values.value, controller.errors.value];
+  const [search, setSearch] = useState("");
+  const [only, setOnly] = useState<readonly string[] | null>(null); // a field does not go while it is typed in
+  const advanced = form
+    .inSection(fields, "advanced")
+    .filter((field) => form.applies(field, values) || field.name in errors);
+  const changed = form.changedOf(advanced, values);
+  const isFound = (field: FormField) => form.found(field, search) && (only?.includes(field.name) ?? true);
+  const shown = advanced.filter((field) => isFound(field) || field.name in errors);
   return (
     <>
       {GROUPS.map(([section, title]) => (
@@ -180,9 +206,28 @@ function Groups({ store, controller }: { store: Store; controller: FormControlle
                 <details>
                   <summary>
                     <Icon name="right" />
-                    {`Advanced: ${advanced.length} settings${changed ? `, ${changed} changed` : ""}`}
+                    {`Advanced: ${advanced.length} settings${changed.length ? `, ${changed.length} changed` : ""}`}
                   </summary>
-                  {form.byGroup(advanced).map(([title, list]) => (
+                  <div class="row w">
+                    <Search
+                      label="Search settings"
+                      placeholder="Label, name, help"
+                      value={search}
+                      onInput={setSearch}
+                      onEnter={() => {}} // which would start the training
+                    />
+                    <Checkbox
+                      label="Changed only"
+                      checked={only !== null}
+                      onChange={(on) => setOnly(on ? changed : null)}
+                    >
+                      Changed only
+                    </Checkbox>
+                    <span class="sm t2" role="status">
+                      {shown.length < advanced.length && `${shown.length || "None"} of ${advanced.length}`}
+                    </span>
+                  </div>
+                  {form.byGroup(shown).map(([title, list]) => (
                     <section key={title} aria-label={title || undefined}>
                       {title && <h3 class="sm t2">{title}</h3>}
                       <div class="g">{draw(list)}</div>
@@ -211,7 +256,7 @@ function Several({ controller }: { controller: FormController }) {
     <div class="bd several">
       <NoteBox tone="info" title={`Start begins ${count} trainings in ${spread ? "several jobs" : "one job"}.`}>
         {names.length > 0 && `${names.slice(0, NAMED).join(", ")}${more > 0 ? ` and ${more} more` : ""}. `}
-        {isStore(controller.values.value.corpus)
+        {form.isStore(controller.values.value.corpus)
           ? "One reading of the store feeds"
           : "The language model runs once for"}{" "}
         {spread ? "those of a job" : "all of them"}, and each leaves an SAE of its own.
@@ -401,6 +446,7 @@ const own = (name: string, label: string, help: string, type: FormField["type"])
   section: "where",
   group: "",
   architectures: [],
+  needs: "",
 });
 
 export const LAYER_FIELD = own(

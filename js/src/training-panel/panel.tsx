@@ -34,7 +34,7 @@ export function Panel({ store }: { store: Store }) {
   const form = store.form.value;
   const templates = store.templates.value && !form;
   const empty = cards.length === 0;
-  const key = form ? `${form.from?.id ?? ""} ${form.template?.id ?? ""} ${JSON.stringify(form.changes ?? null)}` : "";
+  const key = JSON.stringify([form?.from?.id, form?.template?.id, form?.preset?.name, form?.changes]);
   return (
     <>
       {form && <Form key={key} store={store} request={form} />}

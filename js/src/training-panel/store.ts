@@ -24,6 +24,7 @@ export interface FormRequest {
   /** Settings that are changed then, as advice names them. */
   changes?: Record<string, unknown>;
   template?: { id: string; name: string };
+  preset?: wire.PresetData;
 }
 
 export const SELECTION = "selection";

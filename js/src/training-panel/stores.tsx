@@ -14,12 +14,6 @@ import type { Store } from "./store";
 
 // ------------------------------------------------------------------------------------------------ what it decides
 
-/** Does the dataset of the form name a store of activations? Then no language model runs. */
-export const isStore = (corpus: unknown): boolean =>
-  typeof corpus === "string"
-    ? /^acts_[0-9A-Z]{26}$/.test(corpus.trim())
-    : (corpus as { kind?: unknown } | null | undefined)?.kind === "activations";
-
 const wholeOf = (hook: string): string => hook.replace(/(\.hook_z)\.\d+$/, "$1");
 
 /** The hook points of a store to choose from: a head that the form names is in the rows of all heads. */

@@ -219,9 +219,20 @@ describe("choices", () => {
   });
   it("count changed settings", () => {
     const advanced = form.inSection(fields(start()), "advanced");
-    expect(form.changedCount(advanced, start())).toBe(0);
-    expect(
-      form.changedCount(advanced, { ...start(), "optimizer.grad_clip": "2", "optimizer.lr_schedule": "linear" }),
-    ).toBe(2);
+    expect(form.changedOf(advanced, start())).toEqual([]);
+    const changes = { "optimizer.grad_clip": "2", "optimizer.lr_schedule": "linear" };
+    expect(form.changedOf(advanced, { ...start(), ...changes })).toEqual(Object.keys(changes));
+  });
+  it.each([
+    ["", {}, true],
+    ["text", { corpus: "demo" }, true],
+    ["text", { corpus: "acts_01ARZ3NDEKTSV4RRFFQ69G5FAV" }, false],
+    ["sae.p_end", { "sae.p_end": "" }, false],
+    ["sae.p_end", { "sae.p_end": "0.2" }, true],
+    ["sae.learn_skip", { "sae.learn_skip": false }, false],
+    ["sae.sparsity_loss=tanh", { "sae.sparsity_loss": "step" }, false],
+    ["sae.sparsity_loss=tanh", { "sae.sparsity_loss": "tanh" }, true],
+  ])("have an effect: one that needs %j, beside %j: %j", (needs, values, expected) => {
+    expect(form.applies({ ...(FORM.fields[0] as FormField), needs }, values as form.Values)).toBe(expected);
   });
 });

@@ -154,6 +154,35 @@ describe("New training", () => {
     expect(document.activeElement).toBe(clip);
   });
 
+  it("finds advanced settings, and shows those that were changed alone", async () => {
+    const view = await openForm();
+    const { form, user, el, model } = view;
+    const summary = within(el.querySelector("details") as HTMLElement);
+    const labels = () => [...el.querySelectorAll("details .g label:not(.ck)")].map((label) => label.textContent);
+    const all = labels();
+    const search = form.getByRole("searchbox", { name: "Search settings" });
+    await user.type(search, "NORM of the gradient{Enter}"); // in the help; Enter starts nothing
+    expect(labels()).toEqual(["Gradient clip"]);
+    expect(summary.getByText(`1 of ${all.length + 1}`)).toBeTruthy(); // the other one is a box to tick
+    await retype(view, box(form, "Gradient clip"), "2");
+    await user.type(search, " nowhere");
+    expect(summary.getByText(/^None of /)).toBeTruthy();
+    await user.clear(search);
+    expect(labels()).toEqual(all);
+    expect(summary.getByText(`Advanced: ${all.length + 1} settings, 1 changed`)).toBeTruthy();
+    await user.click(form.getByRole("checkbox", { name: "Changed only" }));
+    await retype(view, box(form, "Gradient clip"), "1"); // as it was: it stays where it is typed in
+    expect(labels()).toEqual(["Gradient clip"]);
+    expect(sent(model, "create")).toEqual([]);
+  });
+
+  it("hides settings of the text where stored activations are read", async () => {
+    const view = await openForm();
+    expect(view.form.getByRole("checkbox", { name: "Start contexts with BOS" })).toBeTruthy();
+    await retype(view, box(view.form, "Dataset"), "acts_01ARZ3NDEKTSV4RRFFQ69G5FAV");
+    expect(view.form.queryByRole("checkbox", { name: "Start contexts with BOS" })).toBeNull();
+  });
+
   it("shows an error of the composed hook name at Layer, once", async () => {
     const view = await openForm();
     const { form, model } = view;

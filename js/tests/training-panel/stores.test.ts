@@ -3,7 +3,8 @@ import { waitFor, within } from "@testing-library/preact";
 import { expect, it } from "vitest";
 import { CARDS, fullState, STORES } from "../../demo/runs";
 import type { StoreRow } from "../../src/lib/wire";
-import { hooksOf, isStore, takenFrom } from "../../src/training-panel/stores";
+import { isStore } from "../../src/training-panel/form-state";
+import { hooksOf, takenFrom } from "../../src/training-panel/stores";
 import { sent, show } from "./harness";
 
 const [pair, states] = STORES as [StoreRow, StoreRow];

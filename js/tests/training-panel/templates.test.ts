@@ -169,10 +169,22 @@ describe("saving a template", () => {
     const { page, model, user } = show(fullState());
     await user.click(page.getByRole("button", { name: "New training" }));
     const list = await waitFor(() => page.getByRole("combobox", { name: "Load template" }));
-    await waitFor(() => expect(within(list).getAllByRole("option")).toHaveLength(3));
+    await waitFor(() => expect(within(list).getByRole("option", { name: /Pythia-70M/ })).toBeTruthy());
     await user.selectOptions(list, "tmpl_2");
     await waitFor(() => expect(page.getByText("from the template Pythia-70M, JumpReLU")).toBeTruthy());
     await waitFor(() => expect(sent(model, "form_schema").at(-1)).toMatchObject({ template_id: "tmpl_2" }));
+  });
+
+  it("loads a preset into the form, and says where its numbers are from", async () => {
+    const { page, model, user } = show(fullState());
+    await user.click(page.getByRole("button", { name: "New training" }));
+    const list = await waitFor(() => page.getByRole("combobox", { name: "Load template" }));
+    const presets = within(await waitFor(() => within(list).getByRole("group", { name: "Presets" })));
+    const one = await waitFor(() => presets.getByRole("option", { name: "pythia-70m" }));
+    await user.selectOptions(list, one);
+    await waitFor(() => expect(page.getByText("from the preset pythia-70m")).toBeTruthy());
+    await waitFor(() => expect(sent(model, "form_schema").at(-1)).toMatchObject({ preset: "pythia-70m" }));
+    expect(page.getByText(/Karvonen et al. 2025, SAEBench/)).toBeTruthy();
   });
 
   it("keeps the settings of a run", async () => {

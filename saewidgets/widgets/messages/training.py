@@ -44,6 +44,7 @@ class Card(JobCard):
     stored: bool = False  # reads activations captured before: no language model runs
     architecture: str  # "TopK k 32", ready to show
     d_sae: int
+    lr: float = 0.0  # its peak
     device: str
     tokens_total: int
     tokens_done: int
@@ -182,6 +183,7 @@ class FormField(Wire):
     section: Section
     group: str = ""  # heading among the advanced ones
     architectures: tuple[str, ...] = ()  # empty: for all
+    needs: str = ""  # "NAME=VALUE" of the setting without which it has no effect; "NAME": with any value, not empty
 
 
 class FormData(Wire):
@@ -322,11 +324,21 @@ class ComparisonTableData(Wire):
     rows: tuple[tuple[str | bool | int | float | None, ...], ...] = ()
 
 
+class PresetData(Wire):
+    """One preset of the form's menu, see `saewidgets.config.templates.Preset`."""
+
+    name: str
+    description: str
+    sources: tuple[str, ...] = ()
+    ours: str = ""
+
+
 class TemplatesData(Wire):
-    """Favourites first, then by name."""
+    """Favourites first, then by name; and the presets that the package brings."""
 
     templates: tuple[TemplateRecord, ...] = ()
     total: int = 0
+    presets: tuple[PresetData, ...] = ()
 
 
 class StoreRow(Wire):

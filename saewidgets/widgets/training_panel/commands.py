@@ -11,6 +11,8 @@ import numpy as np
 from pydantic import Field
 
 from saewidgets.config import validate
+from saewidgets.config.templates import preset as preset_config
+from saewidgets.config.templates import presets
 from saewidgets.config.training import with_former_defaults
 from saewidgets.errors import StateError
 from saewidgets.events import JobStatus
@@ -91,8 +93,10 @@ class PanelCommands(ChartCommands):
     # --------------------------------------------------------------------------------------------- form
 
     @command
-    def form_schema(self, training_id: str | None = None, template_id: str | None = None) -> messages.FormData:
-        """The New training form, with the settings of a run (Edit and retry) or of a template."""
+    def form_schema(
+        self, training_id: str | None = None, template_id: str | None = None, preset: str | None = None
+    ) -> messages.FormData:
+        """The New training form, with the settings of a run (Edit and retry), of a template or of a preset."""
         workspace = self._workspace
         config = None
         if training_id:
@@ -101,6 +105,8 @@ class PanelCommands(ChartCommands):
                 config["name"] = self._trainings.retry_name(training_id)
         elif template_id:
             config = workspace.templates.load(template_id).to_data()
+        elif preset:
+            config = preset_config(preset).to_data()
         if config is not None and workspace.settings.places:
             config = {**config, "device": "auto"}
         stores = {record.id: record.name for record in workspace.activations.list()}
@@ -306,7 +312,11 @@ class PanelCommands(ChartCommands):
     def list_templates(self, search: Annotated[str, Field(max_length=1000)] = "") -> messages.TemplatesData:
         everything = self._templates.list()
         shown = self._templates.list(search=search) if search.strip() else everything
-        return messages.TemplatesData(templates=tuple(template_row(record) for record in shown), total=len(everything))
+        return messages.TemplatesData(
+            templates=tuple(template_row(record) for record in shown),
+            total=len(everything),
+            presets=tuple(messages.PresetData.of(each) for each in presets()),
+        )
 
     @command
     def save_template(

@@ -13,6 +13,7 @@ from typing import Any, get_args
 
 from saewidgets.config import TrainingConfig
 from saewidgets.config.base import Config, dotted
+from saewidgets.config.packing import FIELDS
 from saewidgets.config.sae import SAEConfig
 from saewidgets.records import DeviceInfo
 from saewidgets.render.labels import choice_label
@@ -59,6 +60,15 @@ EMPTY = {
     "activations.exclude_token_ids": "none", "activations.seqpos_slice": "all",
     "evaluation.every_steps": "ten times per run", "checkpoints.every_steps": "ten times per run",
 }  # fmt: skip
+# What has no effect without another setting: its name, and the value that it needs unless any will do.
+NEEDS = {
+    "sae.skip_max": "sae.learn_skip", "sae.tanh_scale": "sae.sparsity_loss=tanh", "sae.p_hold": "sae.p_end",
+    "resampling.until_share": "resampling.every_steps", "resampling.encoder_scale": "resampling.every_steps",
+    "optimizer.lr_cycles": "optimizer.lr_schedule=cosine_restarts",
+} | dict.fromkeys((
+    "model_revision", "model_dtype", "model_device", "model_compile", "activations.model_batch_size",
+    *(f"activations.{name}" for name in FIELDS),
+), "text")  # stored activations have theirs, and need no model  # fmt: skip
 DEVICE = re.compile(r"(^|[._])device$")  # the page draws these as lists, as it knows all devices
 
 
@@ -153,6 +163,7 @@ def _field(name: str, raw: Mapping[str, Any], definitions: Mapping[str, Any]) ->
         optional=optional,
         empty=EMPTY[name] if optional else "",
         section=section,
+        needs=NEEDS.get(name, ""),
         group=GROUPS.get(name) or GROUPS[name.rpartition(".")[0]] if section == "advanced" else "",
     )
 

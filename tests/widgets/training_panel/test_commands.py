@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 
 from saewidgets.config import TrainingConfig
+from saewidgets.config.base import nested
+from saewidgets.config.templates import presets
 from saewidgets.errors import ConfigError, FormatError, NotFoundError, StateError
 from saewidgets.events import JobStatus
 from saewidgets.records import ActivationStoreRecord
@@ -255,6 +257,20 @@ def test_templates(commands: PanelCommands, ws: Workspace) -> None:
     commands.template_action(action="delete", template_id=first.id)
     with pytest.raises(NotFoundError):
         commands.template_action(action="delete", template_id=first.id)
+
+
+def test_presets_fill_the_form_as_they_are(commands: PanelCommands) -> None:
+    rows = commands.list_templates(search="no template").presets
+    assert [row.name for row in rows] == [each.name for each in presets()]
+    assert all(row.description and row.sources for row in rows)
+    for each in presets():
+        form = commands.form_schema(preset=each.name)
+        kind = each.config.sae.architecture
+        named = [field.name for field in form.fields if kind in (field.architectures or kind)]
+        given = nested({name: form.defaults[name] for name in named})
+        assert TrainingConfig.from_data({**given, "version": each.config.version}) == each.config
+    with pytest.raises(NotFoundError):
+        commands.form_schema(preset="no preset")
 
 
 def test_saving_the_form_or_a_run(commands: PanelCommands, ws: Workspace) -> None:

@@ -22,7 +22,7 @@ LABELS = {
 }  # fmt: skip
 
 
-def by_name() -> dict[str, object]:
+def by_name() -> dict[str, Any]:
     return {field.name: field for field in form_fields()}
 
 
@@ -52,6 +52,8 @@ def test_every_setting_of_the_configuration_is_in_the_form_once() -> None:
         ("sae.l1_coefficient", {"architectures": ("standard", "gated", "skip", "transcoder", "skip_transcoder")}),
         ("sae.bandwidth", {"architectures": ("jumprelu",)}),
         ("sae.d_sae", {"architectures": ()}),
+        ("sae.tanh_scale", {"needs": "sae.sparsity_loss=tanh"}),
+        ("activations.prepend_bos", {"needs": "text"}),
         ("tokens", {"type": "integer", "minimum": 1}),
         ("optimizer.lr", {"type": "number", "maximum": 1}),
         ("optimizer.grad_clip", {"optional": True}),
@@ -125,6 +127,14 @@ def test_edit_and_retry_starts_with_the_runs_values() -> None:
     assert (defaults["seed"], defaults["corpus"], defaults["sae.k"]) == (7, "notes.txt", 5)
     strings = TrainingConfig(corpus=TextCorpus(strings=["x"]))  # have no text of their own
     assert form_data((), {}, strings.to_data()).defaults["corpus"] == ""
+
+
+def test_settings_need_settings_that_there_are() -> None:
+    found = by_name()
+    for field in form_fields():
+        other, _, value = field.needs.partition("=")
+        assert other in {"", "text", *found}
+        assert not value or value in found[other].choices
 
 
 def test_advanced_settings_stand_under_headings_one_after_another() -> None:
