@@ -56,6 +56,7 @@ const PAGES: Record<string, Pages> = {
   demo: {
     full: () => panel(),
     crowded: () => panel(runs.crowdedState()),
+    many: () => panel(runs.manyState()),
     empty: () => panel(runs.emptyState()),
     failing: () => panel({ ...runs.fullState(), notice: scene.notice }),
     silent: () => panel(runs.fullState(), { silent: true }),

@@ -295,6 +295,12 @@ class Parallel(Config):
         return self.data * self.latents
 
 
+def usual_rate(architecture: str, d_sae: int, steps: int) -> float:
+    """What an empty learning rate means in a run of so many steps."""
+    found = (8e-3 if architecture == "standard" else 4e-3) * (1024 / d_sae) ** 0.5 * (600 / max(1, steps)) ** 0.225
+    return float(f"{min(8e-3, max(5e-5, found)):.2g}")
+
+
 def dead_window(tokens: int, batch_size: int) -> int:
     """What an empty dead window of a run of so many tokens means."""
     return max(batch_size, min(1_000_000, tokens // 20))
@@ -368,7 +374,8 @@ class TrainingConfig(Config):
     model_dtype: ModelDtype = "float32"
     corpus: Corpus = Field(
         default=DemoCorpus(), title="Dataset",
-        description='"demo", a file or folder, or a dataset of the hub: owner/name or owner/name:configuration.',
+        description='"demo", a file or folder, or a dataset of the hub: owner/name or owner/name:configuration; with tokens: '
+        "before it where it holds token ids.",
     )
     hook_name: HookName = Field(
         default="blocks.2.hook_resid_post", title="Hook name",
@@ -509,9 +516,7 @@ class TrainingConfig(Config):
     @property
     def learning_rate(self) -> float:
         """The peak learning rate: `optimizer.lr`, or what an empty one means (docs/training.md)."""
-        peak = 8e-3 if self.sae.architecture == "standard" else 4e-3
-        found = peak * (1024 / self.sae.d_sae) ** 0.5 * (600 / max(1, self.steps)) ** 0.225
-        return self.optimizer.lr or float(f"{min(8e-3, max(5e-5, found)):.2g}")
+        return self.optimizer.lr or usual_rate(self.sae.architecture, self.sae.d_sae, self.steps)
 
     @property
     def steps(self) -> int:

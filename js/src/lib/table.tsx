@@ -1,6 +1,6 @@
 /** Tables of words and numbers. */
 import { type ComponentChildren, type HTMLAttributes, isValidElement, type VNode } from "preact";
-import { Breakable } from "./controls";
+import { Breakable, Button } from "./controls";
 import type { Setting } from "./wire";
 
 export interface Column {
@@ -12,6 +12,16 @@ export interface Column {
 export const num = (head: ComponentChildren, title?: string): Column => ({ head, class: "num", title });
 
 export const unseen = (head: string, of?: string): Column => ({ head: <span class="vh">{head}</span>, class: of });
+
+/** A heading that sorts when it is pressed, first ascending. `down`: how its column is sorted, if it is. */
+export const sortHead = ({ head, ...column }: Column, down: boolean | undefined, onSort: (down: boolean) => void) => (
+  <th scope="col" {...column} aria-sort={down === undefined ? undefined : down ? "descending" : "ascending"}>
+    <Button kind="link" onClick={() => onSort(down === false)}>
+      {head}
+      {down !== undefined && <span aria-hidden="true">{down ? " ↓" : " ↑"}</span>}
+    </Button>
+  </th>
+);
 
 export interface Row extends TrProps {
   key: string | number;

@@ -7,7 +7,7 @@ import { saveFile, toCsv } from "../lib/copy";
 import * as f from "../lib/format";
 import { SeriesKey } from "../lib/icons";
 import { Pick } from "../lib/kit";
-import { num, Table } from "../lib/table";
+import { num, sortHead, Table } from "../lib/table";
 import type { CompareState, SettingRow, YAxis } from "../lib/wire";
 import { StandIn, savePictures } from "./figures";
 import type { Store } from "./store";
@@ -129,16 +129,9 @@ function AsRows({ compare, settings }: SidesProps) {
   const order = compare.names.map((_, i) => i).sort((a, b) => inOrder(values[a] ?? "", values[b] ?? "", sort.down));
   const headOf = (column: Compared) => {
     const id = idOf(column);
-    const by = id === sort.by;
-    const direction = by ? (sort.down ? "descending" : "ascending") : undefined;
-    return (
-      <th key={id} scope="col" class={column.best && "num"} title={column.name} aria-sort={direction}>
-        <Button kind="link" onClick={() => setSort({ by: id, down: by && !sort.down })}>
-          {column.label}
-          {by && <span aria-hidden="true">{sort.down ? " ↓" : " ↑"}</span>}
-        </Button>
-      </th>
-    );
+    const down = id === sort.by ? sort.down : undefined;
+    const { label: head, best, name: title } = column;
+    return sortHead({ head, class: best && "num", title }, down, (down) => setSort({ by: id, down }));
   };
   return (
     <Table

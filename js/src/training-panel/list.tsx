@@ -3,20 +3,20 @@ import type { VNode } from "preact";
 import { useRef, useState } from "preact/hooks";
 import { Button, Tabs, tabId } from "../lib/controls";
 import * as f from "../lib/format";
-import { into, NothingMatches, Search, SelectAll, Sort } from "../lib/kit";
+import { flip, into, NothingMatches, Search, SelectAll, Sort } from "../lib/kit";
 import { ALL_STATUSES, statusWord, wordOf } from "../lib/statuses";
 import type { BulkAction, Card } from "../lib/wire";
 import { able, type Bulk, bulkTitle, hiddenWords, losesTokens, whyNot } from "./bulk-state";
 import { TrainingCard } from "./card";
 import { BulkBox } from "./card-forms";
 import { GroupCard } from "./group-card";
-import { listCards } from "./groups";
-import { countByStatus, heldOrder, type ListCard, SORTS, shownCards } from "./state";
+import { Columns, inOrder, RunsTable } from "./runs-table";
+import { countByStatus, type Filter, heldOrder, type ListCard, SORTS, shownCards } from "./state";
 import { SELECTION, type Store } from "./store";
 
 export function Toolbar({ store, panel }: { store: Store; panel: string }) {
-  const { cards } = store.state.value;
-  const counts = countByStatus(listCards(cards)); // what the list shows: runs of one job are one entry
+  const table = store.table.value;
+  const counts = countByStatus(store.entries.value);
   const tabs = [
     { id: "all" as const, label: "All", count: counts.all },
     ...ALL_STATUSES.map((status) => ({ id: status, label: statusWord(status), count: counts[status] })),
@@ -42,8 +42,12 @@ export function Toolbar({ store, panel }: { store: Store; panel: string }) {
       <div class="tb bulk">
         <SelectionBar store={store} />
         <div class="sp" />
-        <Sort label="Sort trainings" options={SORTS} value={store.sort.value} onPick={into(store.sort)} />
+        {!table && <Sort label="Sort trainings" options={SORTS} value={store.sort.value} onPick={into(store.sort)} />}
+        <Button small title={`Show the runs as ${table ? "cards" : "a table"}`} onClick={flip(store.table)}>
+          {table ? "Cards" : "Table"}
+        </Button>
       </div>
+      {table && <Columns store={store} />}
       <BulkBox store={store} />
     </>
   );
@@ -115,25 +119,29 @@ function SelectionBar({ store }: { store: Store }) {
 }
 
 export function List({ store, panel }: { store: Store; panel: string }) {
-  const cards = listCards(store.state.value.cards);
+  const cards = store.entries.value;
   const filter = store.filter.value;
   const [search, sort] = [store.search.value, store.sort.value];
+  const [table, order] = [store.table.value, store.order.value];
   const hold = useHold();
+  const found = shownCards(cards, filter, search, sort);
   const shown = hold.apply(
-    JSON.stringify([filter, search, sort]),
-    shownCards(cards, filter, search, sort),
+    JSON.stringify([filter, search, sort, table, order]),
+    table && order ? inOrder(found, order) : found,
     cards,
     store.focusCard.value !== null,
   );
   const drawn = useDrawn(store);
   return (
     <div role="tabpanel" id={panel} aria-labelledby={tabId(panel, filter)} {...hold.handlers}>
-      {shown.length > 0 ? (
+      {shown.length === 0 ? (
+        <None store={store} />
+      ) : table ? (
+        <RunsTable store={store} runs={shown} />
+      ) : (
         <ul class="lst" aria-label="Trainings">
           {shown.map(drawn)}
         </ul>
-      ) : (
-        <None store={store} />
       )}
     </div>
   );

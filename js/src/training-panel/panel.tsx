@@ -115,6 +115,7 @@ export function closeInnermost(store: Store): boolean {
   else if (store.state.value.compare) void store.command("panel", "Back", { kind: "compare", training_ids: [] });
   else if (store.bulk.value) store.bulk.value = null;
   else if (store.open.value.size) store.closeInner();
+  else if (store.row.value) store.row.value = null;
   else return false;
   return true;
 }

@@ -155,10 +155,21 @@ export function countByStatus(cards: readonly Card[]): Record<Filter, number> {
 export const placeOf = (card: Card): string =>
   card.hook_name_out ? `${card.hook_name} → ${card.hook_name_out}` : card.hook_name;
 
+/** "/k (16|32)/" as an expression; null for words, and for one that is not whole yet. */
+function patternOf(search: string): RegExp | null {
+  try {
+    return search.startsWith("/") ? new RegExp(search.replace(/^\/|\/$/g, ""), "i") : null;
+  } catch {
+    return null;
+  }
+}
+
 /** Every word of the search must occur in name, model, hook name, architecture or place (of one of a group). */
 export function matches(card: ListCard, search: string): boolean {
   if (card.members?.some((member) => matches(member, search))) return true;
-  return f.finder(search)([card.name, card.model, placeOf(card), card.architecture, ...card.place].join(" "));
+  const parts = [card.name, card.model, placeOf(card), card.architecture, ...card.place];
+  const pattern = patternOf(search.trim());
+  return pattern ? parts.some((text) => pattern.test(text)) : f.finder(search)(parts.join(" "));
 }
 
 /** What works comes first, then what is paused, what waits, and what has ended. */

@@ -6,7 +6,8 @@ import { BaseStore, Chosen, stateOf } from "../lib/store";
 import * as wire from "../lib/wire";
 import { type Bulk, outcomeWords } from "./bulk-state";
 import { listCards } from "./groups";
-import { anythingRuns, type Filter, type Sort, shownCards } from "./state";
+import type { Order } from "./runs-table";
+import { anythingRuns, type Filter, type ListCard, type Sort, shownCards } from "./state";
 
 export type { Problem } from "../lib/store";
 export type DetailsTab = "checkpoints" | "log" | "settings" | "advice";
@@ -52,6 +53,11 @@ export class Store extends BaseStore<wire.PanelState, wire.PanelCommand, Open> {
   readonly filter = signal<Filter>("all");
   readonly search = signal("");
   readonly sort = signal<Sort>("active");
+  /** Rows in place of cards; their order (none: as `sort` says), the columns that are not shown, the run that is open in it. */
+  readonly table = signal(false);
+  readonly order = signal<Order | null>(null);
+  readonly hidden = signal<readonly string[]>([]);
+  readonly row = signal<string | null>(null);
   readonly form = signal<FormRequest | null>(null);
   readonly templates = signal(false);
   readonly bulk = signal<Bulk | null>(null);
@@ -115,10 +121,14 @@ export class Store extends BaseStore<wire.PanelState, wire.PanelCommand, Open> {
     if (kind !== "layers" && kind !== "details") this.openFor(key, undefined);
   }
 
+  /** What the list shows one by one: runs of one job are one card, and a row each. */
+  readonly entries: ReadonlySignal<readonly ListCard[]> = computed(() =>
+    this.table.value ? this.state.value.cards : listCards(this.state.value.cards),
+  );
+
   /** Ids of the runs that filter and search leave in the list. */
   readonly shown: ReadonlySignal<ReadonlySet<string>> = computed(() => {
-    const cards = listCards(this.state.value.cards);
-    const shown = shownCards(cards, this.filter.value, this.search.value, this.sort.value);
+    const shown = shownCards(this.entries.value, this.filter.value, this.search.value, this.sort.value);
     return new Set(shown.flatMap((card) => (card.members ?? [card]).map((one) => one.id)));
   });
 

@@ -26,7 +26,7 @@ from saewidgets.widgets.training_panel.compare import compare_state, scope_of
 from saewidgets.widgets.values import finite, job_fields, number
 from saewidgets.workspace import Workspace
 from saewidgets.workspace.training.advice import advise
-from saewidgets.workspace.training.estimates import dead_window_of
+from saewidgets.workspace.training.estimates import dead_window_of, learning_rate_of
 
 
 class PanelModel(Model[PanelState]):
@@ -271,6 +271,7 @@ def card_of(
         **job_fields(record, done, record.tokens_total),
         tiles=Tile(**{name: number(value) for name, value in tile_values(record).items()}),
         dead_window_tokens=dead_window_of(record),
+        lr=learning_rate_of(record),
         **place,
         series=series,
         retry_of=earlier if source is None else None,

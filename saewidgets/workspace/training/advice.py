@@ -20,7 +20,7 @@ import numpy as np
 from saewidgets.config.base import dotted
 from saewidgets.config.sae import Penalised, usual_target
 from saewidgets.config.sparsity import STEERED_STEPS, coefficient_name
-from saewidgets.config.training import OptimizerConfig
+from saewidgets.config.training import usual_rate
 from saewidgets.events import JobStatus
 from saewidgets.records import TrainingRecord
 from saewidgets.render.numbers import metric, tokens
@@ -85,7 +85,7 @@ class _JudgedRun:
         self.setting: Callable[[str], Any] = dict(dotted(record.config)).get
         self.coefficient = coefficient_name(self.sae)
         self.config = config = config_of(record)
-        self.usual = config.model_copy(update={"optimizer": OptimizerConfig()}).learning_rate if config else 3e-4
+        self.usual = usual_rate(config.sae.architecture, config.sae.d_sae, config.steps) if config else 3e-4
         self.rate: float = self.setting("optimizer.lr") or self.usual
         self.window = dead_window_of(record)
         self.is_steered = config is not None and config.sae.is_steered

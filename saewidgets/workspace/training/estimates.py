@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from saewidgets.config import TrainingConfig
-from saewidgets.config.training import dead_window
+from saewidgets.config.training import dead_window, usual_rate
 from saewidgets.errors import ConfigError
 from saewidgets.events import JobStatus
 from saewidgets.records import DeviceInfo, JobRecord, TrainingRecord
@@ -129,6 +129,12 @@ def dead_window_of(record: TrainingRecord) -> int:
     """In how many tokens a latent of this run has to fire."""
     given, batch_size = (int(record.config.get(name) or 0) for name in ("dead_window_tokens", "batch_size"))
     return given or dead_window(record.tokens_total, batch_size)
+
+
+def learning_rate_of(record: TrainingRecord) -> float:
+    """The peak learning rate of this run."""
+    given, batch_size = record.config.get("optimizer", {}).get("lr"), int(record.config.get("batch_size") or 1)
+    return float(given or usual_rate(record.architecture, record.d_sae, record.tokens_total // batch_size))
 
 
 def load_of(workspace: Workspace, device: str) -> tuple[int, int]:
