@@ -166,10 +166,8 @@ function LoadTemplate({ store, request }: { store: Store; request: FormRequest }
       }}
     >
       <optgroup label="Presets">
-        {presets.map(({ name, description }) => (
-          <option key={name} value={name} title={description}>
-            {name}
-          </option>
+        {presets.map(({ name }) => (
+          <option key={name}>{name}</option>
         ))}
       </optgroup>
     </Pick>

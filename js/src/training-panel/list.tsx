@@ -11,7 +11,7 @@ import { TrainingCard } from "./card";
 import { BulkBox } from "./card-forms";
 import { GroupCard } from "./group-card";
 import { Columns, inOrder, RunsTable } from "./runs-table";
-import { countByStatus, type Filter, heldOrder, type ListCard, SORTS, shownCards } from "./state";
+import { countByStatus, heldOrder, type ListCard, SORTS, shownCards } from "./state";
 import { SELECTION, type Store } from "./store";
 
 export function Toolbar({ store, panel }: { store: Store; panel: string }) {
