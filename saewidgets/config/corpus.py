@@ -67,8 +67,8 @@ _FILES = (".txt", ".md", ".json", ".jsonl", ".ndjson", ".parquet", ".arrow", ".c
 # ``demo``; a path; ``owner/name`` of a dataset on the hub, with ``@revision``, ``:configuration`` and ``:split``
 # behind it where they are needed (``wikimedia/wikipedia:20231101.en``, ``owner/name@v1.0:default:test``);
 # ``hf://datasets/owner/name`` for the same; ``tokens:`` before a path or dataset of token ids; the id of a store of
-# activations (``acts_…``). ``owner/name`` means the hub where it has the form of a repository's name and nothing of that
-# name lies on this machine; ``./owner/name`` is always a path.
+# activations (``acts_…``). ``owner/name`` means the hub where it has the form of a repository's name and nothing of
+# that name lies on this machine; ``./owner/name`` is always a path.
 def parsed(text: str) -> dict[str, Any]:
     """`text` as the data of a corpus. Raises `ConfigError` if it is empty, or an ``hf://`` address of something else
     than a whole dataset."""

@@ -374,8 +374,8 @@ class TrainingConfig(Config):
     model_dtype: ModelDtype = "float32"
     corpus: Corpus = Field(
         default=DemoCorpus(), title="Dataset",
-        description='"demo", a file or folder, or a dataset of the hub: owner/name or owner/name:configuration; with tokens: '
-        "before it where it holds token ids.",
+        description='"demo", a file or folder, or a dataset of the hub: owner/name or owner/name:configuration; '
+        "with tokens: before it where it holds token ids.",
     )
     hook_name: HookName = Field(
         default="blocks.2.hook_resid_post", title="Hook name",
