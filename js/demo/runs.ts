@@ -39,18 +39,8 @@ export function crowdedState(): wire.PanelState {
 export function manyState(count = 1000): wire.PanelState {
   const cards = Array.from({ length: count }, (_, i) => {
     const one = CARDS[i % CARDS.length] as wire.Card;
-    const tiles = { ...one.tiles, fvu: one.tiles.fvu === null ? null : 0.1 + ((i * 37) % 100) / 500 };
-    const [d_sae, lr] = [1024 * (1 + (i % 16)), Number((1e-4 * (1 + (i % 7))).toPrecision(2))];
-    return card({
-      ...one,
-      id: `train_${i}`,
-      name: `${one.name}-${i}`,
-      series: null,
-      created_at: 1.79e9 - 600 * i,
-      tiles,
-      d_sae,
-      lr,
-    });
+    const made = { id: `train_${i}`, name: `${one.name}-${i}`, series: null, created_at: 1.79e9 - 600 * i };
+    return card({ ...one, ...made, d_sae: 1024 * (1 + (i % 16)), lr: (1 + (i % 7)) / 1e4 });
   });
   return fullState(cards);
 }
