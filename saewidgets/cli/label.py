@@ -11,7 +11,7 @@ import typer
 from saewidgets.cli.extract import Source
 from saewidgets.cli.features import Extracted, Index, wanted_of
 from saewidgets.cli.options import Option
-from saewidgets.cli.output import count, note, number, plural
+from saewidgets.cli.output import count, note, plural
 from saewidgets.cli.session import FAILED, CommandGroup, answer, session
 from saewidgets.events import Progress
 
@@ -74,7 +74,7 @@ def auto(
     """Label live features: by the words that their examples share, or by a language model. A key is never an option."""
     from saewidgets.workspace.features import language_model  # SQLAlchemy and more: not for the help
 
-    chosen: dict[str, Any] = {"again": again, "limit": limit, "price": price}
+    chosen: dict[str, Any] = {"again": again, "limit": limit, "price": price, "score": scored}
     workspace = session.workspace
     wanted = wanted_of(sae, extraction)
     who = language_model(workspace, llm, model=model_name, base_url=base_url, key_env=key_env, load=not dry_run)
@@ -82,23 +82,18 @@ def auto(
         plan = workspace.features.plan_labels(wanted, who, **chosen)
         answer(_planned(plan), str(plan))
         return
-    asked: dict[str, Any] = {"concurrency": concurrency, "progress": _teller()}
-    run = workspace.features.auto_label(wanted, who, **chosen, **asked, max_cost=max_cost)
+    run = workspace.features.auto_label(
+        wanted, who, **chosen, concurrency=concurrency, progress=_teller(), max_cost=max_cost
+    )
     found: dict[str, Any] = {
         "labelled": len(run.labels), "failed": len(run.failures), "same": len(run.same), "dead": len(run.dead),
         "left": len(run.left), "tokens_in": run.tokens_in, "tokens_out": run.tokens_out, "cost": run.cost,
         "stopped": run.stopped,
     }  # fmt: skip
-    lines: list[str] = [str(run)]
     notes: list[str] = []
-    if scored and run.labels:
-        left = None if max_cost is None else max(0.0, max_cost - (run.cost or 0.0))
-        judged = workspace.features.score(
-            wanted, who, indices=[one.index for one in run.labels], price=price, max_cost=left, **asked
-        )
-        found["score"], line, notes = _judged(judged)
-        lines.append(line)
-    answer(found, *lines, notes=notes)
+    if run.judged is not None:
+        found["score"], _, notes = _judged(run.judged)
+    answer(found, str(run), notes=notes)
     for line in _reasons([(one.index, one.error) for one in run.failures], "Not labelled"):
         note(line)
     if run.failures and not run.labels:
@@ -107,22 +102,18 @@ def auto(
 
 def _planned(plan: Any) -> dict[str, Any]:
     return {
-        "model": plan.model, "features": plan.n_questions, "sent": plan.sent, "tokens_in": plan.tokens_in,
-        "tokens_out": plan.tokens_out, "cost": plan.cost, "same": len(plan.same), "dead": len(plan.dead),
-        "broken": len(plan.broken),
+        "model": plan.model, "features": plan.n_questions, "judgements": plan.n_judgements, "sent": plan.sent,
+        "tokens_in": plan.tokens_in, "tokens_out": plan.tokens_out, "cost": plan.cost, "same": len(plan.same),
+        "dead": len(plan.dead), "broken": len(plan.broken),
         "prompts": [{"index": q.index, "tokens": q.tokens_in, "messages": list(q.messages)} for q in plan.first],
     }  # fmt: skip
 
 
 def _judged(run: Any) -> tuple[dict[str, Any], str, list[str]]:
     """The numbers, and for a reader a line of them and the reasons of errors."""
-    scored = [one.score.value or 0.0 for one in run.labels if one.score is not None]
-    mean = sum(scored) / len(scored) if scored else None
-    found = {
-        "judged": len(run.labels), "same": len(run.same), "errors": len(run.errors), "left": len(run.left), "mean": mean
-    }
-    line = f"{plural(len(run.labels), 'label')} judged, {count(len(run.errors))} could not be; mean {number(mean)}"
-    return found, line, _reasons([(one.index, error) for one, error in run.errors], "Not judged")
+    counts = {name: len(getattr(run, name)) for name in ("same", "errors", "left")}
+    found = {"judged": len(run.labels), **counts, "mean": run.mean}
+    return found, str(run), _reasons([(one.index, error) for one, error in run.errors], "Not judged")
 
 
 def _reasons(problems: Sequence[tuple[int, str]], what: str) -> list[str]:

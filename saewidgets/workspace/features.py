@@ -9,12 +9,16 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, get_args
 
+from pydantic import SecretStr
+
 from saewidgets.config import arguments
-from saewidgets.errors import ConfigError, FormatError, SAEWidgetsError, StorageError
+from saewidgets.errors import ConfigError, FormatError, NotFoundError, SAEWidgetsError, StorageError
+from saewidgets.events import Interruption, Request
 from saewidgets.feature_records import ExampleRecord, FeatureRecord, LabelRecord, LabelSource, check_index
 from saewidgets.features import labels as making
 from saewidgets.features.labels import (
@@ -23,13 +27,19 @@ from saewidgets.features.labels import (
     LabelOptions,
     LabelRun,
     LLMAnswerError,
+    LLMServerError,
     Plan,
     Price,
+    Sample,
     Score,
     ScoreRun,
 )
+from saewidgets.features.labels.labelling import LLMOptions
+from saewidgets.features.labels.llm import named
+from saewidgets.jobs import Job, JobContext
 from saewidgets.workspace.checked import checks_arguments, notes, numbers
 from saewidgets.workspace.reading.feature_reading import FeatureAccess, View
+from saewidgets.workspace.tasks import Tasks
 
 if TYPE_CHECKING:
     from saewidgets.features.export import EffectsOf
@@ -41,8 +51,10 @@ _AT_ONCE = 200  # labels saved together,
 _SECONDS = 2.0  # or all that came in so long
 _NEGATIVES = 20
 _SITE = re.compile(r"[\w.-]+/[\w.-]+")  # "model/source" on Neuronpedia
-_ASKING = ("concurrency", "price", "max_cost", "max_failures", "control", "progress", "model")
+_ASKING = ("concurrency", "price", "max_cost", "spent", "max_failures", "control", "progress", "model")
 _JUDGING = ("scorer", "n_pos", "n_neg", "seed", "per_prompt", "context")
+_ABOUT = "a label of about as many words as models write"  # whose judging is planned
+OPENAI = "https://api.openai.com/v1"
 Evidence = Mapping[int, Sequence[ExampleRecord]]
 
 
@@ -53,6 +65,15 @@ class Features(FeatureAccess):
     Features are named by the id of an SAE, of a training, or of one of its extractions; of the former the
     numbers are those of the newest extraction. A feature has the id ``feat_{SAE or training}_{number}``.
     """
+
+    def __init__(self, workspace: Workspace) -> None:
+        super().__init__(workspace)
+        self._asked: dict[str, Callable[..., LabelRun]] = {}  # by job: what asks a language model, with its key
+        self._label_tasks = Tasks(
+            workspace, "labels", self._run_labels, key="extraction_id", is_local=True,
+            ended=lambda job: self._asked.pop(job.id, None),
+        )
+        self._label_tasks.subscribe(self.changes.tell)
 
     def label(
         self,
@@ -127,6 +148,7 @@ class Features(FeatureAccess):
         indices: Iterable[int] | None = None,
         again: bool = False,
         limit: int | None = None,
+        score: bool = False,
         **settings: Any,
     ) -> LabelRun:
         """Have every live feature without a label labelled, in this thread. Labels are saved as they come.
@@ -138,6 +160,7 @@ class Features(FeatureAccess):
             indices: these features instead, labelled or not.
             again: also those that have a label.
             limit: at most so many of them, in order of their numbers.
+            score: then have the new labels judged, see `score`.
             settings: ``options concurrency price max_cost max_failures control progress model`` of
                 `saewidgets.features.labels.label_features`; the price may be two numbers, see `plan_labels`.
 
@@ -149,9 +172,38 @@ class Features(FeatureAccess):
         wanted = self._unlabelled(view, indices, again, limit)
         examples = _examples(view, options=known.get("options") or LabelOptions())
         with self._saving(view, examples.kept) as add:
-            return making.label_features(
+            run = making.label_features(
                 wanted, _llm(llm), examples, existing=self._labels(view, wanted), on_label=add, **known
             )
+        if score and run.labels:
+            asking = {name: value for name, value in known.items() if name != "options"} | {"spent": run.cost or 0.0}
+            run.judged = self.score(sae_id, llm, indices=[label.index for label in run.labels], **asking)
+        return run
+
+    def start_labels(self, sae_id: str, llm: Any = None, **asking: Any) -> Job:
+        """`auto_label` with the same arguments, as a job: it returns at once.
+
+        Labels stay when it is cancelled. A pause ends it, too: the language model, with its key, is in memory only.
+        """
+        view, known = self.view(sae_id), dict(asking)
+        wanted = self._unlabelled(view, *(known.pop(name, None) for name in ("indices", "again", "limit")))
+        settings = _settings({k: v for k, v in known.items() if k != "score"}, "options", *_ASKING)
+        LLMOptions(**{k: v for k, v in settings.items() if k != "options"})  # what it refuses, it refuses now
+        name, extraction_id = named(_llm(llm), settings.get("model")), view.extraction.id if view.extraction else ""
+        ask = partial(self.auto_label, extraction_id, llm, indices=wanted, **known)
+        # An SAE is deleted only when no job names it.
+        payload = {"extraction_id": extraction_id, "model": name, "features": len(wanted), **asdict(view.origin)}
+        return self._label_tasks.start(payload, "labels", lambda job_id: self._asked.update({job_id: ask}))
+
+    def _run_labels(self, context: JobContext, ids: Sequence[str], held: Any) -> str:
+        try:
+            run = self._asked[context.job_id](control=context.control, progress=context.emit)
+        except Interruption:  # another process could not go on with it
+            raise Interruption(Request.CANCEL) from None
+        errors = [*(one.error for one in run.failures), *(why for _, why in getattr(run.judged, "errors", ()))]
+        if run.stopped == "failures":
+            raise LLMServerError(f"{run}. Too many questions in a row failed, the last one: {run.failures[-1].error}")
+        return f"{run}. For example: {errors[0][:300]}" if errors else f"{run}."
 
     def plan_labels(
         self,
@@ -161,12 +213,13 @@ class Features(FeatureAccess):
         indices: Iterable[int] | None = None,
         again: bool = False,
         limit: int | None = None,
+        score: bool = False,
         **settings: Any,
     ) -> Plan:
         """What `auto_label` with the same arguments would ask, and what that would cost. Nothing is sent or saved.
 
         Args:
-            sae_id, llm, indices, again, limit: as of `auto_label`.
+            sae_id, llm, indices, again, limit, score: as of `auto_label`.
             settings: ``options price first model`` of `saewidgets.features.labels.plan`: `price` per million tokens as
                 ``(in, out)`` or a `Price`; `first` prompts (3) are in the plan, word for word.
 
@@ -178,11 +231,18 @@ class Features(FeatureAccess):
             StateError: it was not extracted.
             ConfigError: an argument cannot work.
         """
-        view = self.view(sae_id)
+        view, known = self.view(sae_id), _settings(settings, "options", "price", "first", "model")
         wanted = self._unlabelled(view, indices, again, limit)
-        return making.plan(
-            wanted, _llm(llm), _examples(view), existing=self._labels(view, wanted),
-            **_settings(settings, "options", "price", "first", "model"),
+        planned = making.plan(wanted, _llm(llm), _examples(view), existing=self._labels(view, wanted), **known)
+        if not score or not planned.sent:
+            return planned
+        skipped = {*planned.same, *planned.dead, *planned.broken}
+        labels, judge = [Label(index, _ABOUT) for index in wanted if index not in skipped], making.echo("[0, 0, 0]")
+        judged = making.score_labels(labels, _examples(view, _NEGATIVES), judge, price=known.get("price"))
+        return replace(
+            planned, n_judgements=len(judge.seen), tokens_in=planned.tokens_in + judged.tokens_in,
+            tokens_out=planned.tokens_out + judged.tokens_out,
+            cost=None if planned.cost is None else planned.cost + (judged.cost or 0.0),
         )
 
     def score(
@@ -204,6 +264,23 @@ class Features(FeatureAccess):
                 [label for label in counting if label is not None], _examples(view, negatives), _llm(llm), on_label=add,
                 **known,
             )
+
+    def judged(self, wanted: str, index: int, score_at: float) -> tuple[LabelRecord, list[Sample]]:
+        """The label of a feature with a score made at `score_at`, and the windows that it was judged on.
+
+        A `Sample` has `tokens`, `activations`, the `marks` that were shown (fuzzing), whether the feature fires
+        (`positive`), and what the judge `said`, None if that could not be read.
+
+        Raises:
+            NotFoundError: there is no such score.
+            StateError: it was judged on another extraction, or what the judge said was not recorded.
+        """
+        view = self.view(wanted)
+        for record in self.rows.labels(view.origin, [check_index(index, view.d_sae)]):
+            for score in from_record(record).scores:
+                if score.created_at == score_at:
+                    return record, making.judged_windows(record.text, score, _examples(view, _NEGATIVES).of(index))
+        raise NotFoundError("There is no such score any more.", where="score_at")
 
     def import_labels(self, sae_id: str, source: str | Path, *, on_error: str | None = None) -> Imported:
         """Take in labels from a file or from Neuronpedia.
@@ -492,12 +569,14 @@ def language_model(
     model: str | None = None,
     base_url: str | None = None,
     key_env: str | None = None,
+    key: SecretStr | None = None,
     load: bool = True,
 ) -> Any:
-    """A language model as `ws.features.auto_label`, `score` and `plan_labels` take it, from options of a command line.
+    """A language model as `ws.features.auto_label`, `score` and `plan_labels` take it, from what somebody has typed.
 
     The key of `key_env` None is ``OPENAI_API_KEY`` for OpenAI's own server, and none for others, so that a key goes
-    nowhere it was not meant for. `load` False is for a plan: a model of transformers is then not loaded.
+    nowhere it was not meant for; `key` is the key itself. `load` False is for a plan: a model of transformers is then
+    not loaded.
     """
     used = {"heuristic": (), "openai": ("model", "base_url", "key_env"), "transformers": ("model",)}
     if kind not in used:
@@ -514,8 +593,8 @@ def language_model(
         example = "gpt-4o-mini" if kind == "openai" else "Qwen/Qwen2.5-0.5B-Instruct"
         raise ConfigError("No model to ask is named.", where="model_name", hint=f"For example {example}.")
     if kind == "openai":
-        default = "OPENAI_API_KEY" if base_url is None else None
-        return making.openai_compatible(base_url or "https://api.openai.com/v1", model, api_key_env=key_env or default)
+        default = "OPENAI_API_KEY" if base_url in (None, OPENAI) else None
+        return making.openai_compatible(base_url or OPENAI, model, api_key_env=key or key_env or default)
     if not load:
         return PlannedModel(model)
     loaded = workspace.features.live.model(None, model=model).lm

@@ -47,7 +47,7 @@ class Tasks:
     def __init__(
         self, workspace: Workspace, kind: str, work: Work, *, key: str | None, rows: Any = None, folder: str = "",
         again: str = "create(..., model=..., tokenizer=...)", forget: Callable[[str], None] = lambda row_id: None,
-        ended: Callable[[JobRecord], None] = lambda job: None, is_local: bool = False,
+        ended: Callable[[JobRecord], object] = lambda job: None, is_local: bool = False,
     ) -> None:
         self._workspace, self._kind, self._work, self._key = workspace, kind, work, key
         self._rows, self._folder, self._forget, self._tell_end = rows, folder, forget, ended

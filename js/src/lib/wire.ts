@@ -98,10 +98,11 @@ export type ExtractionAct = "pause" | "resume" | "cancel" | "delete";
 export type ExportKind = "html" | "json" | "csv" | "neuronpedia" | "vectors" | "labels_csv" | "labels_jsonl" | "interpretations";
 export interface LogitsJob { id: string; status: string; fraction: number; rate: number | null; eta_seconds: number | null; phase: string | null; queue_position: number | null; note: Note | null; created_at: number; done: number; total: number }
 export interface ExtractionCard { id: string; status: string; fraction: number; rate: number | null; eta_seconds: number | null; phase: string | null; queue_position: number | null; note: Note | null; created_at: number; sae_id: string | null; training_id: string | null; name: string; source: string; source_label: string; repo_id: string | null; training_name: string | null; model: string; d_sae: number; tokens_total: number; tokens_done: number; seen: number | null; dead: number | null; dense: number | null; size_bytes: number | null; seconds_running: number; has_logits: boolean; logits: LogitsJob | null; place: string[]; has_files: boolean }
+export interface LabelJob { id: string; status: string; fraction: number; rate: number | null; eta_seconds: number | null; phase: string | null; queue_position: number | null; note: Note | null; created_at: number; done: number; total: number; model: string; said: string }
 export interface FeatureQuery { search: string; show: "all" | "labelled" | "unlabelled" | "starred" | "dead" | "live" | "dense"; sort: "index" | "density" | "max" | "label" | "score"; descending: boolean }
 export interface ViewerView { tab: "features" | "prompt" | "jobs"; extraction_id: string | null; feature: number | null; query: FeatureQuery; context: "short" | "snippet" | "full"; line_breaks: boolean; prompt: string; dialog_sae: string | null }
 export interface OpenExtraction { id: string; name: string; model: string; hook_name: string; d_sae: number; n_tokens: number; context_size: number; dead: number; labelled: number; versions: Choice[]; live: boolean; live_note: string }
-export interface ViewerState { revision: number; workspace: string; notice: Note | null; updated_at: number; code: string; below: "" | "steering" | "download"; cards: ExtractionCard[]; total: number; active: number; open: OpenExtraction | null; view: ViewerView; n_saes: number; features_revision: number }
+export interface ViewerState { revision: number; workspace: string; notice: Note | null; updated_at: number; code: string; below: "" | "steering" | "download"; cards: ExtractionCard[]; total: number; active: number; open: OpenExtraction | null; view: ViewerView; n_saes: number; labelling: LabelJob | null; features_revision: number }
 export interface SaeChoice { id: string; name: string; source: string; source_label: string; model: string | null; layer: number | null; d_sae: number; features_extracted: string; state: "ok" | "missing" | "downloading" }
 export interface SaeChoices { rows: SaeChoice[]; total: number; sources: Choice[]; models: Choice[]; note: string; not_imported: NotImported }
 export interface ExtractionField { name: string; label: string; kind: "text" | "integer" | "share" | "boolean"; value: string | boolean; ticked: boolean | number; hint: string; help: string }
@@ -113,7 +114,10 @@ export interface FeatureRows { matching: number; max_density: number; rows: Feat
 export interface FeaturePlace { index: number | null; row: number | null }
 export interface ExampleData { position: number; value: number; peak: number; tokens: number[]; before: boolean; after: boolean; offset: number; context: number; document: number | null }
 export interface ExampleGroup { title: string; low: number | null; high: number | null; count: number; share: number | null; token_share: number | null; examples: ExampleData[] }
-export interface FeatureLabel { text: string; description: string; source: "user" | "auto" | "imported"; by: string; created_at: number }
+export interface LabelRequest { llm: "heuristic" | "openai"; base_url: string | null; model: string | null; key_env: string | null; index: number | null; query: FeatureQuery; limit: number; unlabelled: boolean; score: boolean; price: [number, number] | null; max_cost: number | null }
+export interface LabelPlan { features: number; requests: number; skipped: number; tokens_in: number; tokens_out: number; cost: number | null; prompt: string }
+export interface FeatureLabel { text: string; tokens: string[]; description: string; source: "user" | "auto" | "imported"; by: string; score_at: number | null; created_at: number }
+export interface JudgedLabel { texts: string[]; windows: number[][]; fires: boolean[]; said: (boolean | null)[] }
 export interface FeatureNotes { index: number; labels: FeatureLabel[]; notes: string; starred: boolean }
 export interface TokenCount { token: string; count: number; share: number; mean: number }
 export interface FeaturePage { extraction_id: string; index: number; density: number; fired: number; n_tokens: number; max: number; mean: number; n_documents: number; documents: number; notes: FeatureNotes; row: FeatureListRow; texts: string[]; groups: ExampleGroup[]; histogram: Histogram | null; tokens: TokenCount[]; facts: SaeFact[]; link: string; list_max: number }
@@ -209,6 +213,7 @@ export type SaeCommand =
   | { kind: "train_demo" }
   | { kind: "upload_chunk"; upload_id: string; file: number; offset: number };
 export type ViewerCommand =
+  | { kind: "cancel_labels"; job_id: string }
   | { kind: "check_extraction"; sae_id: string; values: Record<string, boolean | number | string | null> }
   | { kind: "edit_feature"; extraction_id: string; index: number; label?: string | null; description?: string | null; notes?: string | null; starred?: boolean | null }
   | { kind: "expand_example"; extraction_id: string; index: number; position: number }
@@ -219,17 +224,19 @@ export type ViewerCommand =
   | { kind: "feature_relations"; extraction_id: string; index: number }
   | { kind: "import_labels"; extraction_id: string; path: string }
   | { kind: "import_trainings"; training_ids?: string[] }
-  | { kind: "label_features"; extraction_id: string }
   | { kind: "list_saes"; source?: string | null; model?: string | null; search?: string }
   | { kind: "logits_action"; extraction_id: string; action: "start" | "pause" | "resume" | "cancel" }
   | { kind: "open_feature"; extraction_id: string; index: number }
+  | { kind: "plan_labels"; extraction_id: string; asked: LabelRequest }
   | { kind: "query_features"; extraction_id: string; query: FeatureQuery; offset?: number; limit?: number }
+  | { kind: "read_judged"; extraction_id: string; index: number; score_at: number }
   | { kind: "read_loss_effect"; extraction_id: string; index: number; position?: number | null; text?: string | null; token?: number | null }
   | { kind: "read_prompt"; extraction_id: string; text: string; rank_by?: "max" | "sum" | "token"; token?: number | null; hide_dense?: boolean; limit?: number }
   | { kind: "refresh"; revision?: number }
   | { kind: "show_download"; shown: boolean }
   | { kind: "show_view"; view: ViewerView; before?: ViewerView | null }
   | { kind: "start_extraction"; sae_id: string; values: Record<string, boolean | number | string | null> }
+  | { kind: "start_labels"; extraction_id: string; asked: LabelRequest; key?: string | null }
   | { kind: "steer_feature"; extraction_id: string; index: number }
   | { kind: "step_feature"; extraction_id: string; query: FeatureQuery; index: number; step: "previous" | "next" | "random" | "next_live" | "here" }
   | { kind: "suggest_label"; extraction_id: string; index: number }
@@ -305,10 +312,11 @@ export interface Answers {
   feature_logits: FeatureLogitsData;
   feature_relations: FeatureRelationsData;
   import_labels: Record<"imported" | "skipped", number>;
-  label_features: Record<"labelled" | "skipped", number>;
   list_saes: SaeChoices;
   open_feature: FeaturePage;
+  plan_labels: LabelPlan;
   query_features: FeatureRows;
+  read_judged: JudgedLabel;
   read_loss_effect: LossEffectData;
   read_prompt: PromptData;
   start_extraction: Record<"extraction_id", string>;
@@ -331,7 +339,7 @@ export interface Answers {
 export const EMPTY_STATE: PanelState = {"revision": 0, "workspace": "default workspace", "notice": null, "updated_at": 0.0, "cards": [], "total": 0, "jobs": 0, "charts": {"training_ids": [], "followed": [], "x_axis": "tokens", "x_range": "active", "metrics": ["loss", "l0", "fvu"], "log_x": false, "log_y": true, "show_raw": true, "smoothing": 40, "theme": "light", "longer": false, "zoomed": false, "summaries": [], "choices": {}}, "devices": [], "compare": null, "templates_revision": 0, "sae_shown": null};
 export const EMPTY_HUB: HubState = {"revision": 0, "workspace": "default workspace", "notice": null, "updated_at": 0.0, "repository": "", "downloads": [], "devices": [], "known": 0, "has_token": false, "account": null, "can_open": false, "embedded": false};
 export const EMPTY_BROWSER: SaeBrowserState = {"revision": 0, "workspace": "default workspace", "notice": null, "updated_at": 0.0, "cards": [], "matching": 0, "matching_bytes": 0, "total": 0, "page_size": 50, "query": {"source": null, "model": null, "layer": null, "architecture": null, "format": null, "search": "", "sort": "newest", "offset": 0}, "facets": {"source": [], "model": [], "layer": [], "architecture": [], "format": []}, "not_imported": {"total": 0, "runs": []}, "selected": [], "export_formats": [], "below": "", "revealed": null};
-export const EMPTY_VIEWER: ViewerState = {"revision": 0, "workspace": "default workspace", "notice": null, "updated_at": 0.0, "code": "", "below": "", "cards": [], "total": 0, "active": 0, "open": null, "view": {"tab": "features", "extraction_id": null, "feature": null, "query": {"search": "", "show": "all", "sort": "index", "descending": false}, "context": "snippet", "line_breaks": false, "prompt": "", "dialog_sae": null}, "n_saes": 0, "features_revision": 0};
+export const EMPTY_VIEWER: ViewerState = {"revision": 0, "workspace": "default workspace", "notice": null, "updated_at": 0.0, "code": "", "below": "", "cards": [], "total": 0, "active": 0, "open": null, "view": {"tab": "features", "extraction_id": null, "feature": null, "query": {"search": "", "show": "all", "sort": "index", "descending": false}, "context": "snippet", "line_breaks": false, "prompt": "", "dialog_sae": null}, "n_saes": 0, "labelling": null, "features_revision": 0};
 export const EMPTY_STEERING: SteeringState = {"revision": 0, "workspace": "default workspace", "notice": null, "updated_at": 0.0, "saes": [], "sae_id": "", "rows": [], "settings": {"positions": "all", "steer_bos": false, "prepend_bos": true, "prompt": "", "new_tokens": 60, "temperature": 0.7, "top_p": 0.95, "seed": 16, "strengths": [-4.0, -2.0, 0.0, 2.0, 4.0], "swept": ""}, "gauge": {"ratio": null, "over": ""}, "run": {"number": 0, "kind": "generate", "status": "idle", "phase": "", "texts": [], "seconds": 0.0, "problem": null}, "generated": 0, "swept": 0, "presets": 0, "code": "", "can_browse": false, "can_close": false, "embedded": false};
 export const ALL_SAES: SaeQuery = {"source": null, "model": null, "layer": null, "architecture": null, "format": null, "search": "", "sort": "newest", "offset": 0};
 export const FIRST_VIEW: ViewerView = {"tab": "features", "extraction_id": null, "feature": null, "query": {"search": "", "show": "all", "sort": "index", "descending": false}, "context": "snippet", "line_breaks": false, "prompt": "", "dialog_sae": null};

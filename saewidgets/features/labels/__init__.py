@@ -31,14 +31,14 @@ from saewidgets.features.labels.llm import (
     transformers_local,
 )
 from saewidgets.features.labels.prompts import EXAMPLES, TOKENS, Template
-from saewidgets.features.labels.scoring import ScoreRun, score_labels
+from saewidgets.features.labels.scoring import Sample, ScoreRun, judged_windows, score_labels
 
 __all__ = [
     "EXAMPLES", "TOKENS", "Example", "Examples", "FeatureEvidence", "Imported", "LLMAnswerError", "LLMError",
     "LLMServerError", "LLMTimeoutError", "Label", "LabelOptions", "LabelRun", "Message", "MissingKeyError",
-    "NoFundsError", "Plan", "Price", "RateLimitedError", "RefusedKeyError", "RequestError", "Score", "ScoreRun",
-    "Template", "UnknownModelError", "by_feature", "echo", "fetch_neuronpedia", "held_out", "interpret_features",
-    "label_features", "merge", "offline", "openai_compatible", "plan", "print_feature_summary", "read_interpretations",
-    "read_labels", "score_labels", "shown", "shown_examples", "top_tokens", "transformers_local",
-    "write_interpretations", "write_labels",
+    "NoFundsError", "Plan", "Price", "RateLimitedError", "RefusedKeyError", "RequestError", "Sample", "Score",
+    "ScoreRun", "Template", "UnknownModelError", "by_feature", "echo", "fetch_neuronpedia", "held_out",
+    "interpret_features", "judged_windows", "label_features", "merge", "offline", "openai_compatible", "plan",
+    "print_feature_summary", "read_interpretations", "read_labels", "score_labels", "shown", "shown_examples",
+    "top_tokens", "transformers_local", "write_interpretations", "write_labels",
 ]  # fmt: skip

@@ -21,6 +21,8 @@ from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
+from pydantic import SecretStr
+
 from saewidgets.errors import ConfigError, SAEWidgetsError
 from saewidgets.features.labels.evidence import visible
 from saewidgets.hub.errors import retry_after
@@ -65,20 +67,20 @@ class _SameOrigin(urllib.request.HTTPRedirectHandler):
 
 
 class Server:
-    """Requests to one server. The key is read from the environment for every request; it is neither kept nor shown.
+    """Requests to one server. A key is read from the environment for every request; it is neither kept nor shown.
 
     The arguments are those of `openai_compatible`.
     """
 
     def __init__(
-        self, base_url: str, *, key_env: str | None = None, timeout: float = 60.0, retries: int = 4,
+        self, base_url: str, *, key_env: str | SecretStr | None = None, timeout: float = 60.0, retries: int = 4,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self.base_url = _checked_url(base_url)
         self.host = urlsplit(self.base_url).netloc
         if not 0 < timeout <= 3600:
             raise ConfigError(f"{timeout} is not a timeout.", where="timeout", hint="Give it in seconds.")
-        if key_env is not None and not _ENVIRONMENT.fullmatch(key_env):
+        if isinstance(key_env, str) and not _ENVIRONMENT.fullmatch(key_env):
             raise ConfigError(  # without showing it: it may contain the key itself
                 "This is not the name of an environment variable.", where="api_key_env",
                 hint='Give the name in capitals ("OPENAI_API_KEY"), not the key; None where no key is needed.',
@@ -127,12 +129,13 @@ class Server:
     def _key(self) -> str | None:
         if self.key_env is None:
             return None
-        key = secret(self.key_env)
+        typed = self.key_env if isinstance(self.key_env, SecretStr) else None
+        key = typed.get_secret_value().strip() if typed else secret(str(self.key_env))
         if key is not None and _KEY.fullmatch(key):
             return key
         found = "is not set" if key is None else "holds characters that no key can have"
         raise ConfigError(
-            f"The environment variable {self.key_env} {found}.", where="api_key_env",
+            f"{'The typed key' if typed else f'The environment variable {self.key_env}'} {found}.", where="api_key_env",
             hint="Set it to your key before Python starts, or with os.environ, and try again.",
         )
 

@@ -46,6 +46,8 @@ class Score:
             `precision`, `recall`, `specificity` and `f1` are of these.
         prompt_hash: of everything that was asked, so that the same is not paid twice.
         created_at: Unix seconds.
+        verdicts: what the judge said of each window in turn: ``1``, ``0``, ``?`` for none; "" where it is not known.
+        settings: those of `score_labels` from which `judged_windows` finds the windows again.
     """
 
     scorer: Annotated[Name, Field(pattern=r"\S")]
@@ -59,6 +61,8 @@ class Score:
     fn: Count | None = None
     prompt_hash: Name = ""
     created_at: Number = field(default_factory=time.time)
+    verdicts: Prose = ""
+    settings: Name = ""
 
     @property
     def precision(self) -> float | None:

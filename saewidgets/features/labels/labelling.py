@@ -57,6 +57,7 @@ class LLMOptions:
         concurrency: questions under way at once.
         price: of the provider, for `max_cost` and the count.
         max_cost: most that may be spent: no question is asked whose estimate would pass it.
+        spent: so much of it was spent before.
         max_failures: so many failures in a row end the run.
         control: asked ten times a second; what it raises ends the run at once.
         progress: called after every latent, in the calling thread.
@@ -70,6 +71,7 @@ class LLMOptions:
     concurrency: int = 4
     price: Price | None = None
     max_cost: float | None = None
+    spent: float = 0.0
     max_failures: int = 10
     control: Control | None = None
     progress: Callable[[Progress], None] | None = None
@@ -83,6 +85,9 @@ class LLMOptions:
         arguments.optional_text(self.model, "model", "the name of the model")
         if self.max_cost is not None:
             arguments.number(self.max_cost, "max_cost", "a cost limit")
+            if self.price is None:
+                hint = "Give the price of a million tokens in and out, too."
+                raise ConfigError("A cost limit needs a price.", where="max_cost", hint=hint)
 
 
 @dataclass(kw_only=True)
@@ -141,9 +146,6 @@ def run_questions(
     """
     free = isinstance(llm, Reader)
     price, limit = (None, None) if free else (asking.price, asking.max_cost)
-    if limit is not None and price is None:
-        hint = "Pass price=Price(per million in, out)."
-        raise ConfigError("A cost limit needs a price.", where="max_cost", hint=hint)
     done, start, in_a_row, reserved = 0, time.monotonic(), 0, 0.0
 
     def estimate(item: Q) -> float:
@@ -154,13 +156,14 @@ def run_questions(
         done += 1
         if asking.progress is not None:
             rate = done / max(1e-9, time.monotonic() - start)
-            asking.progress(Progress(done, len(subjects), "features", rate, (len(subjects) - done) / rate, phase=phase))
+            told = phase if run.cost is None else f"{phase}, {asking.spent + run.cost:.4g} spent"
+            asking.progress(Progress(done, len(subjects), "features", rate, (len(subjects) - done) / rate, phase=told))
 
     def questions() -> Iterator[Q]:
         nonlocal reserved
         for subject in subjects:
             item = None if run.stopped else ask(subject)
-            spent = (run.cost or 0.0) + reserved
+            spent = asking.spent + (run.cost or 0.0) + reserved
             if item is not None and limit is not None and spent + estimate(item) > limit * (1 + 1e-9):
                 item, run.stopped = None, "max_cost"
             if item is not None:
@@ -315,8 +318,9 @@ class Plan:
         model: the language model that would be asked.
         n_questions: how many latents.
         same, dead, broken: latents that are skipped, and why (`broken`: with the error of their examples).
-        tokens_in, tokens_out: estimates.
+        tokens_in, tokens_out: estimates, with those of the judge.
         cost: estimate; None without a price.
+        n_judgements: questions to a judge of the labels, several per latent.
         first: the first questions, exactly as they would be asked; where nothing would be asked because all are
             labelled already, the question of the first of these.
         sent: False: nothing would be sent, the heuristic reads the examples themselves.
@@ -332,12 +336,14 @@ class Plan:
     cost: float | None
     first: tuple[LabelQuestion, ...]
     sent: bool = True
+    n_judgements: int = 0
 
     def __str__(self) -> str:
         cost = "" if self.cost is None else f", about {self.cost:.4g} in the price's currency"
         latents = f"{self.n_questions:,} latent{'' if self.n_questions == 1 else 's'}"
         lines = [
             f"{latents} would be asked about; model: {self.model}.",
+            *([f"{self.n_judgements:,} more questions would judge the labels."] if self.n_judgements else ()),
             f"About {self.tokens_in:,} tokens in and {self.tokens_out:,} out{cost}." if self.sent
             else "Nothing would be sent: it reads the examples themselves"
             + (", here shown as a prompt." if self.first else "."),
@@ -430,11 +436,13 @@ class LabelRun(LLMRun):
         failures: latents that failed, as labels without a text and with an `error`.
         same: latents that had the same label already.
         dead: latents without examples.
+        judged: what came of judging the labels, if that was asked for.
     """
 
     failures: list[Label] = field(default_factory=list)
     same: list[int] = field(default_factory=list)
     dead: list[int] = field(default_factory=list)
+    judged: LLMRun | None = None
 
     def __str__(self) -> str:
         counts = (
@@ -442,7 +450,9 @@ class LabelRun(LLMRun):
             (self.left, "left"),
         )
         text = ", ".join(f"{len(found):,} {word}" for found, word in counts if found) or "nothing to label"
-        return text + ("" if self.cost is None else f"; cost {self.cost:.4g}")
+        text += "" if self.stopped != "max_cost" else " at the cost limit"
+        cost = "" if self.cost is None else f"cost {self.cost:.4g}"
+        return "; ".join(filter(None, (text, cost, str(self.judged or ""))))
 
 
 def label_features(

@@ -15,6 +15,8 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import CancelledError
 from typing import Any, Literal, Protocol, Self, TypedDict, cast, runtime_checkable
 
+from pydantic import SecretStr
+
 from saewidgets.config import arguments
 from saewidgets.errors import ConfigError, SAEWidgetsError
 from saewidgets.features.labels.evidence import Example, FeatureEvidence
@@ -311,7 +313,7 @@ class OpenAICompatible:
     Args:
         base_url: up to before ``/chat/completions``: ``https://api.openai.com/v1``, ``http://127.0.0.1:8000/v1``.
         model: as the server calls it; labels carry it.
-        api_key_env: name of the environment variable that holds the key; None: no key is sent.
+        api_key_env: name of the environment variable that holds the key, or a key that was typed; None: no key is sent.
         temperature: None leaves it to the server.
         max_tokens: longest answer.
         timeout: seconds to wait for each piece of an answer.
@@ -329,7 +331,7 @@ class OpenAICompatible:
         base_url: str,
         model: str,
         *,
-        api_key_env: str | None = "OPENAI_API_KEY",
+        api_key_env: str | SecretStr | None = "OPENAI_API_KEY",
         temperature: float | None = 0.0,
         max_tokens: int = 500,
         timeout: float = 120.0,
@@ -381,7 +383,8 @@ class OpenAICompatible:
         if row is None:
             return _KINDS[error.kind](error.what, where=error.where, hint=error.hint)
         kind, what, hint = row
-        key = f"the key in {self._server.key_env}" if self._server.key_env else "a request without a key"
+        env = self._server.key_env
+        key = "the typed key" if isinstance(env, SecretStr) else f"the key in {env}" if env else "a request without a key"
         return kind(what.format(key=key, model=self.model, said=error.said), where=error.where, hint=hint)
 
     def _reply(self, data: Any) -> Reply:

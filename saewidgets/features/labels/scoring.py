@@ -18,13 +18,14 @@ import re
 import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import CancelledError
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 from saewidgets.config.arguments import count, shown
-from saewidgets.errors import ConfigError, SAEWidgetsError
+from saewidgets.errors import ConfigError, SAEWidgetsError, StateError
 from saewidgets.features.labels.evidence import Example, Examples, FeatureEvidence, active, held_out, marked, plain
-from saewidgets.features.labels.label import MAX_TEXT, Label, Score
+from saewidgets.features.labels.label import MAX_DESCRIPTION, MAX_TEXT, Label, Score
 from saewidgets.features.labels.labelling import Answer, LLMOptions, LLMRun, Question, failed, run_questions, usage_of
 from saewidgets.features.labels.llm import LLM, LLMClient, Message, Reader, estimate_tokens, named
 from saewidgets.features.labels.prompts import prompt_hash, quoted
@@ -62,14 +63,27 @@ class ScoreRun(LLMRun):
     errors: list[tuple[Label, str]] = field(default_factory=list)
     same: list[Label] = field(default_factory=list)
 
+    @property
+    def mean(self) -> float | None:
+        """Of the new scores that have a value."""
+        values = [one.score.value for one in self.labels if one.score is not None and one.score.value is not None]
+        return sum(values) / len(values) if values else None
+
+    def __str__(self) -> str:
+        mean = "" if self.mean is None else f", mean {self.mean:.2f}"
+        return f"{len(self.labels):,} judged{mean}" + (f", {len(self.errors):,} could not be" if self.errors else "")
+
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One window of a test, which of its tokens are shown as marked (fuzzing), and whether the latent fires (there)."""
+    """One window of a test, which of its tokens are shown as marked (fuzzing), and whether the latent fires (there);
+    its activations, and what a judge `said`: whether the label describes it, None if that could not be read."""
 
     tokens: tuple[str, ...]
     marks: tuple[bool, ...] | None
     positive: bool
+    activations: tuple[float, ...] = ()
+    said: bool | None = None
 
     @property
     def line(self) -> str:
@@ -125,6 +139,8 @@ def score_labels(
     ):
         count(value, name, "a number", least=least, most=most)
 
+    settings = f"n_pos={n_pos} n_neg={n_neg} seed={seed} per_prompt={per_prompt} context={context}"
+
     def keep(answer: Answer) -> None:
         if answer.error:
             run.errors.append((answer.label, answer.error))
@@ -139,24 +155,17 @@ def score_labels(
         except SAEWidgetsError as error:
             run.errors.append((label, str(error)))
             return None
-        batches = [windows[i : i + per_prompt] for i in range(0, len(windows), per_prompt)]
-        prompts: list[list[Message]] = []
-        for batch in batches:
-            lines = "\n".join(f"Window {number}: {sample.line}" for number, sample in enumerate(batch, 1))
-            asked = f"Label: {quoted(label.text, MAX_TEXT)}\n\n{lines}"
-            system = _SYSTEM[scorer] + _RULES
-            prompts.append([{"role": "system", "content": system}, {"role": "user", "content": asked}])
-        hashed = prompt_hash([message for prompt in prompts for message in prompt])
+        batches, hashed = _questions(label.text, windows, scorer, per_prompt)
         if same := [score for score in label.scores if score.key == (scorer, judge, hashed)]:
             run.same.append(label.with_score(same[-1]))
             return None
-        tokens_in, tokens_out = sum(map(estimate_tokens, prompts)), 3 * per_prompt * len(prompts)
-        return _ScoreQuestion(tokens_in, tokens_out, label, list(zip(batches, prompts, strict=True)), hashed)
+        tokens_in, tokens_out = sum(estimate_tokens(prompt) for _, prompt in batches), 3 * per_prompt * len(batches)
+        return _ScoreQuestion(tokens_in, tokens_out, label, batches, hashed)
 
     def work(test: _ScoreQuestion, who: Reader | LLMClient) -> Answer:
         """The label with its score. Windows whose question failed are not judged; if all failed, that is its error."""
         used, problem, answered = (0, 0), Answer(test.label), False
-        judged: list[tuple[Sample, bool]] = []
+        said: list[bool | None] = []
         for batch, prompt in test.batches:
             verdicts: Sequence[bool | None]
             try:
@@ -173,17 +182,53 @@ def score_labels(
                 problem = failed(test.label, error)
                 if problem.fatal is not None:
                     break
+                said += [None] * len(batch)
                 continue
             answered = True
-            judged += [(one, said) for one, said in zip(batch, verdicts, strict=True) if said is not None]
+            said += verdicts
         if not answered:
             return replace(problem, used=used)
-        n_asked = sum(len(batch) for batch, _ in test.batches)
-        score = score_of(judged, n_asked, scorer, judge, test.prompt_hash)
+        windows = [sample for batch, _ in test.batches for sample in batch]
+        said += [None] * (len(windows) - len(said))
+        judged = [(one, verdict) for one, verdict in zip(windows, said, strict=True) if verdict is not None]
+        score = replace(
+            score_of(judged, len(windows), scorer, judge, test.prompt_hash), settings=settings,
+            verdicts="".join("?" if verdict is None else str(int(verdict)) for verdict in said)[:MAX_DESCRIPTION],
+        )
         return Answer(test.label.with_score(score), used, fatal=problem.fatal)
 
     run_questions(run, [label for label in labels if not label.error], ask, work, keep, llm, how, "judging")
     return run
+
+
+def _questions(
+    text: str, windows: Sequence[Sample], scorer: Scorer, per_prompt: int
+) -> tuple[list[tuple[Sequence[Sample], list[Message]]], str]:
+    """The questions about a label, a few windows each, and the hash of them all."""
+    batches: list[tuple[Sequence[Sample], list[Message]]] = []
+    for at in range(0, len(windows), per_prompt):
+        batch = windows[at : at + per_prompt]
+        lines = "\n".join(f"Window {number}: {sample.line}" for number, sample in enumerate(batch, 1))
+        asked = f"Label: {quoted(text, MAX_TEXT)}\n\n{lines}"
+        system = _SYSTEM[scorer] + _RULES
+        batches.append((batch, [{"role": "system", "content": system}, {"role": "user", "content": asked}]))
+    return batches, prompt_hash([message for _, prompt in batches for message in prompt])
+
+
+def judged_windows(text: str, score: Score, evidence: FeatureEvidence) -> list[Sample]:
+    """The windows that the label `text` was judged on, found again in the evidence that `score_labels` had.
+
+    Raises:
+        StateError: the verdicts are not known, or this is not the same evidence.
+    """
+    with suppress(ValueError, KeyError, TypeError, ConfigError):  # a score from a file
+        how: dict[str, Any] = {name: int(value) for name, value in (one.split("=") for one in score.settings.split())}
+        per_prompt = how.pop("per_prompt")
+        windows = samples(evidence, cast(Scorer, score.scorer), **how)
+        if _questions(text, windows, cast(Scorer, score.scorer), per_prompt)[1] == score.prompt_hash:
+            said = {"1": True, "0": False}
+            return [replace(each, said=said.get(sign)) for each, sign in zip(windows, score.verdicts, strict=True)]
+    raise StateError("This is not the extraction that it was judged on.", hint="Have the label judged again.")
 
 
 def score_of(
@@ -218,13 +263,15 @@ def samples(
         raise ConfigError("There is no window in which the latent fires.", where="evidence.top")
     chosen = rng.sample(silent, min(n_neg, len(silent)))
     if scorer == "detection":
-        found = [Sample(e.tokens, None, True) for e in fires] + [Sample(e.tokens, None, False) for e in chosen]
+        kinds = [*((e, True) for e in fires), *((e, False) for e in chosen)]
+        found = [Sample(e.tokens, None, fired, e.activations) for e, fired in kinds]
     else:
         marks = [tuple(active(e.activations)) for e in fires]
         n_marks = max(1, math.ceil(sum(map(sum, marks)) / len(marks)))
-        found = [Sample(e.tokens, m, True) for e, m in zip(fires, marks, strict=True)]
+        found = [Sample(e.tokens, m, True, e.activations) for e, m in zip(fires, marks, strict=True)]
         others = chosen or fires[:n_neg]
-        found += [Sample(e.tokens, drawn, False) for e in others if (drawn := _random_marks(e, n_marks, rng))]
+        drawn = ((e, _random_marks(e, n_marks, rng)) for e in others)
+        found += [Sample(e.tokens, m, False, e.activations) for e, m in drawn if m]
     if all(sample.positive for sample in found):
         raise ConfigError(
             f"There is no window in which the latent is silent. {evidence.no_negatives}".rstrip(),

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, cast
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import Field
+from pydantic import Field, SecretStr
 
 from saewidgets.errors import ConfigError, NotFoundError, SAEWidgetsError, StateError
 from saewidgets.feature_records import ExtractionRecord, check_index
@@ -30,9 +30,11 @@ from saewidgets.widgets.messages.wire import Index, Note
 from saewidgets.widgets.model import error_note
 from saewidgets.widgets.sae_browser.state import facets_of, not_imported
 from saewidgets.widgets.values import NAME_LENGTH, finite, path_from, shorten
+from saewidgets.workspace.features import language_model
 
 DENSE = 0.01  # share of the tokens: as in `features/store/query.py`
 NEAR = 16  # tokens on either side of an example whose activations are kept: as in `features/store/layout.py`
+MAX_FAILURES = 4  # questions in a row without an answer that end a job: a server that is not there is told soon
 MOST_SAES = 500  # rows of *Choose an SAE*
 Indices = npt.NDArray[np.integer[Any]]
 Typed = dict[str, bool | float | Annotated[str, Field(max_length=4096)] | None]  # by field of `ExtractionConfig`
@@ -387,11 +389,49 @@ class ViewerCommands(ImportCommands):
         )  # fmt: skip
 
     @slow_command
-    def label_features(self, extraction_id: str) -> dict[Literal["labelled", "skipped"], int]:
-        """Label every live feature without a label by the offline heuristic."""
-        run = self._features.auto_label(self._model.readable(extraction_id).id)
+    def plan_labels(self, extraction_id: str, asked: messages.LabelRequest) -> messages.LabelPlan:
+        """What `start_labels` would ask. Nothing is sent."""
+        plan = self._label(self._features.plan_labels, extraction_id, asked, first=1)
+        prompt = "\n\n".join(each["content"] for question in plan.first for each in question.messages)
+        return messages.LabelPlan.of(
+            plan, features=plan.n_questions, requests=plan.n_questions + plan.n_judgements,
+            skipped=len(plan.same) + len(plan.broken), prompt=shorten(prompt, pages.TEXT_LENGTH),
+        )  # fmt: skip
+
+    @slow_command
+    def start_labels(self, extraction_id: str, asked: messages.LabelRequest, key: SecretStr | None = None) -> None:
+        """Label features in the background; a typed `key` stays in memory until that ends."""
+        more = {"max_cost": asked.max_cost, "max_failures": MAX_FAILURES}
+        self._label(self._features.start_labels, extraction_id, asked, key, **more)
         self._changed()
-        return {"labelled": len(run.labels), "skipped": len(run.failures) + len(run.left)}
+
+    @slow_command
+    def cancel_labels(self, job_id: str) -> None:
+        self._workspace.jobs.get(job_id).cancel()
+        self._changed()
+
+    def _label(
+        self, do: Any, extraction_id: str, asked: messages.LabelRequest, key: SecretStr | None = None, **more: Any
+    ) -> Any:
+        """`do` what was asked; an error of a field names it."""
+        record = self._model.readable(extraction_id)
+        order = self._order(record, asked.query)
+        keep = np.asarray(self._arrays(record).fired)[order] > 0
+        if asked.unlabelled:
+            keep &= np.isin(order, self._features.indices(record.id, show="unlabelled"))
+        indices = order[keep][: asked.limit].tolist() if asked.index is None else [asked.index]
+        try:
+            who = language_model(
+                self._workspace, asked.llm, model=asked.model, base_url=asked.base_url, key_env=asked.key_env, key=key
+            )
+            return do(record.id, who, indices=indices, score=asked.score, price=asked.price, **more)
+        except ConfigError as error:
+            raise FieldsError({error.where or "": error.message}) from None
+
+    @slow_command
+    def read_judged(self, extraction_id: str, index: Index, score_at: float) -> Table[messages.JudgedLabel]:
+        """The windows behind a score of a label."""
+        return pages.judged_label(self._features.judged(self._feature(extraction_id, index).id, index, score_at)[1])
 
     @slow_command
     def import_labels(self, extraction_id: str, path: str) -> dict[Literal["imported", "skipped"], int]:

@@ -6,6 +6,7 @@ objects of the store are taken by their attributes (see `features/store/feature_
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -24,6 +25,7 @@ TEXT_LENGTH = 20_000
 LABELS = 50
 TOKEN_ROWS = 20
 PIECE_LENGTH = 500  # characters of one token
+_TOKENS = re.compile(r"‘(.+?)’(?:, | or |$)", re.DOTALL)  # as the heuristic writes them
 
 
 class Texts:
@@ -49,12 +51,18 @@ def row_of(record: FeatureRecord) -> messages.FeatureListRow:
 
 
 def _named(record: FeatureRecord) -> dict[str, Any]:
-    """The fields of a `NamedFeature`."""
+    """The fields of a `NamedFeature`. Where the label is a list of tokens, they stand for it."""
+    tokens = tokens_of(record.label, record.label_source)
     return {
-        "index": record.index, "label": shorten(record.label, LABEL_LENGTH),
+        "index": record.index, "label": "" if tokens else shorten(record.label, LABEL_LENGTH),
         "auto": bool(record.label) and record.label_source != "user",
-        "top_tokens": tuple(shorten(token, 60) for token in record.top_tokens[:3]),
+        "top_tokens": tuple(shorten(token, 60) for token in (tokens or record.top_tokens)[:3]),
     }  # fmt: skip
+
+
+def tokens_of(label: str, source: str) -> tuple[str, ...]:
+    """The tokens of an automatic label that is nothing but a list of them."""
+    return tuple(_TOKENS.findall(label)) if source == "auto" and not _TOKENS.sub("", label) else ()
 
 
 def notes_of(record: FeatureRecord) -> messages.FeatureNotes:
@@ -69,8 +77,19 @@ def notes_of(record: FeatureRecord) -> messages.FeatureNotes:
 def _label(label: LabelRecord) -> messages.FeatureLabel:
     return messages.FeatureLabel.of(
         label, text=shorten(label.text, LABEL_LENGTH), description=shorten(label.description, TEXT_LENGTH),
-        by=shorten(label.by, 300),
+        by=shorten(label.by, 300), tokens=tokens_of(label.text, label.source),
+        score_at=next((s["created_at"] for s in label.scores if s["value"] == label.score and s.get("verdicts")), None),
     )  # fmt: skip
+
+
+def judged_label(windows: Sequence[Any]) -> Table[messages.JudgedLabel]:
+    """The windows behind a score, and their activations."""
+    texts, ordered = Texts(), sorted(windows, key=lambda each: 2 if each.said is None else each.said == each.positive)
+    judged = messages.JudgedLabel(
+        windows=tuple(texts.add(each.tokens) for each in ordered), fires=tuple(each.positive for each in ordered),
+        said=tuple(each.said for each in ordered), texts=texts.all,
+    )  # fmt: skip
+    return Table(judged, ("activations",), (floats([each.activations for each in ordered]),))
 
 
 def feature_page(

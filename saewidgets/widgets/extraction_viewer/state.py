@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, Literal
@@ -37,6 +38,7 @@ class ViewerModel(Model[messages.ViewerState]):
         self._revision: tuple[str, float] | None = None  # of the workspace, when it was read last
         self._opened: tuple[Any, messages.OpenExtraction | None, Note | None] = (None, None, None)  # its key first
         self._was_empty = False  # there was no extraction at the last look
+        self._made_at = time.time()
 
     # --------------------------------------------------------------------------------------------- input
 
@@ -107,9 +109,11 @@ class ViewerModel(Model[messages.ViewerState]):
             elif record is None and wanted is not None and self.view.extraction_id == wanted:  # it was deleted
                 self._put({"view": self.view.model_copy(update={"extraction_id": None, "feature": None})})
         opened, problem = (None, None) if record is None else self._open(record, records)
+        jobs = self.workspace.manager.list(kind="labels") if record is not None else ()
+        job = next((each for each in jobs if record is not None and each.payload["extraction_id"] == record.id), None)
         with self._lock:
             self._problem = problem
-            self._put({"open": opened})
+            self._put({"open": opened, "labelling": job and label_job_of(job, self._made_at)})
 
     def _read_list(self) -> Sequence[ExtractionRecord]:
         extractions = self.workspace.extractions
@@ -218,6 +222,17 @@ def logits_of(job: JobRecord) -> messages.LogitsJob | None:
         return None
     done, total = (job.progress.done, job.progress.total) if job.progress else (0, 0)
     return messages.LogitsJob.of(job, done=done, total=total, **job_fields(job, done, total))
+
+
+def label_job_of(job: JobRecord, since: float) -> messages.LabelJob | None:
+    """A job that labels; None when it need not be shown: it was cancelled, or ended before `since`."""
+    if job.status in (JobStatus.CANCELLED, JobStatus.STOPPED) or (job.finished_at or since) < since:
+        return None
+    done, total = (job.progress.done, job.progress.total) if job.progress else (0, int(job.payload["features"]))
+    return messages.LabelJob.of(
+        job, done=done, total=total, model=shorten(str(job.payload["model"]), 200), said=shorten(job.result or "", 2000),
+        **job_fields(job, done, total),
+    )
 
 
 def is_under_way(status: JobStatus) -> bool:

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from saewidgets.feature_records import ExtractionEstimate
 from saewidgets.widgets.messages.saes import Choice, Histogram, NotImported, SaeFact
-from saewidgets.widgets.messages.wire import JobCard, Note, State, Wire
+from saewidgets.widgets.messages.wire import Index, JobCard, Note, State, Wire
 
 Text = Annotated[str, Field(max_length=100_000)]
 Tab = Literal["features", "prompt", "jobs"]
@@ -57,6 +57,15 @@ class ExtractionCard(JobCard):
     logits: LogitsJob | None = None  # the job that computes them, while there is something to say of it
     place: tuple[str, ...] = ()  # "by ada on gpu-box": of another user or machine
     has_files: bool = True  # False: they are in a folder of that machine, which is not seen here
+
+
+class LabelJob(JobCard):
+    """The newest job that labels features of the open extraction."""
+
+    done: int = 0  # features
+    total: int = 0
+    model: str
+    said: str = ""  # what came of it
 
 
 class FeatureQuery(Wire):
@@ -109,6 +118,7 @@ class ViewerState(State):
     open: OpenExtraction | None = None
     view: ViewerView = ViewerView()
     n_saes: int = 0
+    labelling: LabelJob | None = None  # None too when there is nothing new to say of it
     features_revision: int = 0  # grows when labels, stars or notes change: lists and pages ask again
 
 
@@ -225,14 +235,53 @@ class ExampleGroup(Wire):
     examples: tuple[ExampleData, ...] = ()
 
 
+class LabelRequest(Wire):
+    """What is typed into *Label with a model*, but for an access key."""
+
+    llm: Literal["heuristic", "openai"] = "openai"
+    base_url: str | None = None
+    model: str | None = None
+    key_env: str | None = None  # name of an environment variable of the kernel's machine
+    index: Index | None = None  # this feature; None: the first `limit` live ones of the list
+    query: FeatureQuery = FeatureQuery()
+    limit: Annotated[int, Field(ge=1)] = 100
+    unlabelled: bool = True  # of these only those without a label
+    score: bool = False
+    price: tuple[float, float] | None = None  # of a million tokens in and out
+    max_cost: float | None = None
+
+
+class LabelPlan(Wire):
+    """What that would ask, and about what it would cost."""
+
+    features: int
+    requests: int
+    skipped: int  # answered before, or without examples that can be read
+    tokens_in: int
+    tokens_out: int
+    cost: float | None
+    prompt: str  # the first one, word for word
+
+
 class FeatureLabel(Wire):
     """One label of a feature; the first one counts."""
 
     text: str
+    tokens: tuple[str, ...] = ()  # of an automatic label that is a list of them: drawn instead of the text
     description: str = ""
     source: Literal["user", "auto", "imported"]
     by: str = ""  # "offline heuristic", "gpt-…, detection 0.86, 92 of 100 judged"
+    score_at: float | None = None  # when that score was made, if what the judge said of each window is known
     created_at: float = 0.0
+
+
+class JudgedLabel(Wire):
+    """The windows behind a score, those that were judged wrongly first; the buffer has a value per token of each."""
+
+    texts: tuple[str, ...]
+    windows: tuple[tuple[int, ...], ...]  # tokens, into `texts`
+    fires: tuple[bool, ...]
+    said: tuple[bool | None, ...]  # what the judge answered; None: not readable
 
 
 class FeatureNotes(Wire):

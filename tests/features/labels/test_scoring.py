@@ -154,7 +154,7 @@ def test_scoring_has_a_cost_limit_and_progress() -> None:
     assert run.cost is not None
     assert run.cost <= 0.003
     assert seen[-1].done == len(run.labels)
-    assert seen[-1].phase == "judging"
+    assert seen[-1].phase == f"judging, {run.cost:.4g} spent"
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from saewidgets.feature_records import ExtractionRecord, FeatureRecord, LabelRec
 from saewidgets.widgets.commands import BUFFER_LIMIT, FieldsError
 from saewidgets.widgets.extraction_viewer.feature_pages import activation_histogram, edge, floats, notes_of, row_of
 from saewidgets.widgets.extraction_viewer.state import form_fields
-from saewidgets.widgets.messages.features import FeatureQuery
+from saewidgets.widgets.messages.features import FeatureQuery, LabelRequest
 from saewidgets.workspace import Workspace
 from tests.conftest import TINY_TEXT
 from tests.widgets.extraction_viewer.conftest import HOSTILE, D, numbers
@@ -208,6 +208,9 @@ def test_rows_and_notes_are_cut() -> None:
     assert (row.label, row.auto, row.score, row.density, row.max) == (HOSTILE, True, None, 0.0, 0.0)
     assert len(row.top_tokens[0]) == 60
     assert not row_of(dataclasses.replace(record, label_source="user")).auto
+    tokens = row_of(dataclasses.replace(record, label="‘ cat’s’, ‘a’ or ‘↵’"))
+    assert (tokens.label, tokens.auto, tokens.top_tokens) == ("", True, (" cat’s", "a", "↵"))  # drawn as chips
+    assert row_of(dataclasses.replace(record, label="the word after ‘of’")).label == "the word after ‘of’"
     notes = notes_of(record)
     assert (len(notes.notes), len(notes.labels), len(notes.labels[0].text)) == (20_000, 50, 1000)
 
@@ -321,7 +324,7 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("import_labels", {"path": "/nowhere/none.csv"}, "none.csv"),
     ("import_labels", {"path": " "}, "No folder"),
     ("query_features", {"extraction_id": "ext_run", "query": FeatureQuery()}, "nothing to read yet"),
-    ("label_features", {"extraction_id": "ext_run"}, "nothing to read yet"),
+    ("start_labels", {"extraction_id": "ext_run", "asked": LabelRequest(model="a")}, "nothing to read yet"),
     ("query_features", {"extraction_id": "ext_nobody", "query": FeatureQuery()}, "ext_nobody"),
     ("extraction_form", {"sae_id": "sae_nobody"}, "sae_nobody"),
     ("check_extraction", {"sae_id": "sae_nobody", "values": {}}, "sae_nobody"),
@@ -339,7 +342,7 @@ def test_rejects_invalid_commands(call: Callable[..., Any], kind: str, given: di
 # ------------------------------------------------------------------------------------------------ what people say
 
 
-def test_labels_stars_and_notes(call: Callable[..., Any], live: list[int], tmp_path: Path) -> None:
+def test_labels_stars_and_notes(call: Callable[..., Any], ws: Workspace, live: list[int], tmp_path: Path) -> None:
     def edit(**what: Any) -> Any:
         return call("edit_feature", index=live[0], **what)
 
@@ -353,9 +356,11 @@ def test_labels_stars_and_notes(call: Callable[..., Any], live: list[int], tmp_p
     assert (bool(suggestion.text), bool(suggestion.by)) == (True, True)
     labelled = FeatureQuery(show="labelled")
     assert call("query_features", query=labelled).matching == 1, "a suggestion is not saved"
-    count = call("label_features")
+    call("start_labels", asked=LabelRequest(llm="heuristic", limit=1000))
+    (job,) = ws.manager.list(kind="labels")
+    assert ws.jobs.get(job.id).wait(60) is JobStatus.COMPLETED
     rows = call("query_features", query=labelled)
-    assert rows.matching == count["labelled"] + 1
+    assert rows.matching == len(live)
     assert {row.auto for row in rows.rows} == {True, False}
     for what, name, given in (
         ("labels_csv", "a.csv", "a"), ("labels_jsonl", "b.jsonl", "b.jsonl"), ("interpretations", "c.json", "c.json"),
