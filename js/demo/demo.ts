@@ -88,6 +88,7 @@ const PAGES: Record<string, Pages> = {
     prompt: () => viewer({ view: { ...view, tab: "prompt", prompt: "The captain of the ship" } }),
     offline: () =>
       viewer({ open: features.opened({ live: false, live_note: "The model demo is not on this machine." }) }),
+    labelling: () => viewer({ labelling: features.LABEL_JOB }),
     busy: () => viewer({}, { late: true }),
     silent: () => viewer({}, { silent: true }),
     hostile: () => viewer({}, { hostile: true }),

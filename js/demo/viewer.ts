@@ -15,6 +15,7 @@ export function extraction(changes: Partial<wire.ExtractionCard> = {}): wire.Ext
 }
 
 export const LOGITS_JOB = scene.logits_job as object as wire.LogitsJob;
+export const LABEL_JOB = scene.label_job as wire.LabelJob;
 export const RUNNING = extraction(scene.running);
 export const FAILED = extraction(scene.failed);
 export const CARDS = [RUNNING, extraction(scene.gemma), FAILED];
@@ -49,7 +50,8 @@ function featurePage(index: number): Read<wire.FeaturePage> {
   if (index === SHIP.value.index) return SHIP;
   const { value, numbers } = SAE_PAGE;
   const row = featureRow(index);
-  const labels = row.label ? value.notes.labels.map((one) => ({ ...one, text: row.label })) : [];
+  const said = value.notes.labels.map((one) => (row.label ? { ...one, text: row.label, tokens: [] } : one));
+  const labels = row.label || row.auto ? said : [];
   const page = { ...value, index, row, notes: { ...value.notes, index, labels } };
   if (row.density > 0) return { value: page, numbers };
   const none = { density: 0, fired: 0, n_documents: 0, max: 0, groups: [], histogram: null, tokens: [] };
@@ -124,7 +126,14 @@ export class FakeViewer extends FakeWidget<wire.ViewerState, wire.ViewerCommand>
       const own = before.labels.find((one) => one.source === "user");
       const text = label ?? own?.text ?? "";
       const words = { text, description: description ?? own?.description ?? "" };
-      const said = { ...words, source: "user" as const, by: "", created_at: Date.now() / 1000 };
+      const said = {
+        ...words,
+        source: "user" as const,
+        by: "",
+        tokens: [],
+        score_at: null,
+        created_at: Date.now() / 1000,
+      };
       const labels = [...(text ? [said] : []), ...before.labels.filter((one) => one.source !== "user")];
       const after = { index, labels, notes: notes ?? before.notes, starred: starred ?? before.starred };
       this.notes.set(index, after);

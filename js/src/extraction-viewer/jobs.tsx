@@ -14,9 +14,9 @@ import {
   useCard,
 } from "../lib/kit";
 import { CardNotes, Failed } from "../lib/notes";
-import { hasProgressBar, isActive, isUnderWay, statusOf } from "../lib/statuses";
+import { hasProgressBar, isActive, isUnderWay, type JobButton, statusOf } from "../lib/statuses";
 import { line } from "../lib/tokens";
-import type { ExtractionCard } from "../lib/wire";
+import type { ExtractionCard, LogitsAct, LogitsJob } from "../lib/wire";
 import { ExportForm } from "./panels";
 import type { CardOpen, Store } from "./store";
 import * as words from "./words";
@@ -134,22 +134,37 @@ function Card({ store, card }: { store: Store; card: ExtractionCard }) {
 function LogitsRow({ store, card }: { store: Store; card: ExtractionCard }) {
   const job = card.logits;
   if (job === null) return null;
-  const status = statusOf(job);
-  const name = `Logit effects of ${line(card.name)}`;
   const buttons = words.logitsButtons(job).filter(({ action }) => card.has_files || action !== "resume");
+  const press = (action: LogitsAct) => void store.logits(card, action);
+  const name = `Logit effects of ${line(card.name)}`;
+  return <JobRow {...{ store, job, name, title: "Logit effects of all features", buttons }} onPress={press} />;
+}
+
+interface JobRowProps {
+  store: Store;
+  job: LogitsJob;
+  name: string;
+  title: string;
+  buttons: readonly JobButton<LogitsAct>[];
+  onPress: (action: LogitsAct) => void;
+}
+
+/** A job about the features of an extraction. */
+export function JobRow({ store, job, name, title, buttons, onPress }: JobRowProps) {
+  const status = statusOf(job);
   return (
     // biome-ignore lint/a11y/useSemanticElements: a group of buttons, not of form fields
     <div class="full lgj line" role="group" aria-label={name}>
       <div class="g4">
         <div class="row sm">
           <StatusWord status={status} />
-          <span>Logit effects of all features</span>
+          <span>{title}</span>
         </div>
         <Progress label={name} fraction={job.fraction} status={status} />
         <Facts of={words.logitsLine(job, store.link.value === "live")} />
       </div>
       <div class="acts">
-        <Buttons of={buttons} onPress={(action) => store.logits(card, action)} />
+        <Buttons of={buttons} onPress={onPress} />
       </div>
       {job.note && ["failed", "interrupted"].includes(status) && (
         <div class="lgj-note">

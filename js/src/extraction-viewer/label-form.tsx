@@ -1,24 +1,45 @@
-/** What people say about a feature: its label, and behind a button all labels, the description and the notes. */
+/** What people say about a feature: their own label, what others offer, and behind buttons all labels and notes. */
 import { useState } from "preact/hooks";
 import { onSubmit, useUid } from "../lib/a11y";
+import { Answered, useAsked } from "../lib/ask";
 import { Button } from "../lib/controls";
+import * as f from "../lib/format";
 import { Field } from "../lib/forms";
-import { HiddenNote, line } from "../lib/tokens";
-import type { FeatureNotes, FeaturePage } from "../lib/wire";
-import type { Draft } from "./feature";
+import { StatusWord } from "../lib/kit";
+import { Table } from "../lib/table";
+import { HiddenNote, line, TokenChip } from "../lib/tokens";
+import type { FeatureLabel, FeatureNotes, FeaturePage } from "../lib/wire";
+import { Tokens } from "./example-list";
+import { activationsOf, type Draft } from "./feature";
 import { PAGE, type Store } from "./store";
-import { labelWords } from "./words";
+import { labelWords, sourceOf } from "./words";
 
-const savedOf = ({ labels, notes }: FeatureNotes): Draft => ({
-  label: labels[0]?.text ?? "",
-  description: labels[0]?.description ?? "",
-  notes,
-});
+const ownOf = (labels: readonly FeatureLabel[]) => labels.find((label) => label.source === "user");
+
+const savedOf = ({ labels, notes }: FeatureNotes): Draft => {
+  const own = ownOf(labels);
+  return { label: own?.text ?? "", description: own?.description ?? "", notes };
+};
+
+type Offer = Pick<FeatureLabel, "text" | "tokens">;
+
+const LabelText = ({ of: { text, tokens } }: { of: Offer }) =>
+  tokens.length > 0 ? (
+    <span class="ul">
+      {tokens.map((token, i) => (
+        <TokenChip key={`${i} ${token}`} text={token} />
+      ))}
+    </span>
+  ) : (
+    <bdi>{`“${line(text)}”`}</bdi>
+  );
 
 export function LabelForm({ store, page }: { store: Store; page: FeaturePage }) {
   const id = useUid("sw-label");
   const [more, setMore] = useState(false);
-  const [said, setSaid] = useState<{ index: number; words: string } | null>(null);
+  const [saidOf, setSaid] = useState<number | null>(null);
+  const [suggested, setSuggested] = useState<(Offer & { index: number; by: string }) | null>(null);
+  const [judged, setJudged] = useState<number | null>(null);
   const { index, notes } = page;
   const saved = savedOf(notes);
   const draft = { ...saved, ...store.feature.draft(index) };
@@ -37,22 +58,43 @@ export function LabelForm({ store, page }: { store: Store; page: FeaturePage }) 
     store.saving.value = true;
     if (await store.edit(index, { label: draft.label.trim() }, "Save label")) {
       keep("label");
-      setSaid({ index, words: "Saved." });
+      setSaid(index);
     }
     store.saving.value = false;
   };
   const suggest = async () => {
     store.dismiss(PAGE);
-    const suggestion = await store.suggest(index);
-    if (suggestion?.index !== index) return;
-    set({ label: suggestion.text });
-    const by = [line(suggestion.by), line(suggestion.note)].filter(Boolean).join(", ");
-    setSaid({ index, words: `Suggested${by ? ` by ${by}` : ""}. Save label keeps it.` });
+    const found = await store.suggest(index);
+    if (found?.index !== index) return;
+    setSuggested({ ...found, by: [line(found.by), line(found.note)].filter(Boolean).join(", ") });
   };
-  const [first, second] = notes.labels;
-  const words = [first && labelWords(first, true), second && labelWords(second, false)].filter(Boolean).join(" ");
+  const own = ownOf(notes.labels);
+  const other = notes.labels.find((label) => label !== own);
   const n = notes.labels.length;
   const all = `${n > 0 ? `${n} ${n === 1 ? "label" : "labels"} and ` : ""}notes`;
+  const none = other ? "" : page.fired > 0 ? "No label yet: the list shows its strongest tokens." : "No label yet.";
+  const judgedOf = (label: FeatureLabel | undefined) =>
+    label &&
+    label.score_at !== null && (
+      <button
+        type="button"
+        class="lk"
+        aria-expanded={judged === label.score_at}
+        onClick={() => setJudged(judged === label.score_at ? null : label.score_at)}
+      >
+        {judged === label.score_at ? "Hide what the judge said" : "Show what the judge said"}
+      </button>
+    );
+  const offer = (word: string, label: Offer, by: string) => (
+    <p class="offer xs t2">
+      {`${word}: `}
+      <LabelText of={label} />
+      {by && `, ${line(by)}`}
+      {". "}
+      <Button text="Use" kind="link" label={`Use ${line(label.text)}`} onClick={() => set({ label: label.text })} />{" "}
+      {label === other && judgedOf(other)}
+    </p>
+  );
   return (
     <div class="label-form g4">
       <form class="row end" onSubmit={onSubmit(() => save())}>
@@ -72,20 +114,77 @@ export function LabelForm({ store, page }: { store: Store; page: FeaturePage }) 
           onClick={suggest}
         />
       </form>
+      {suggested?.index === index && offer("Suggested", suggested, suggested.by)}
+      {other && offer(sourceOf(other), other, other.by)}
       <p class="xs t2" id={`${id}-said`}>
-        <span role="status">{said?.index === index ? `${said.words} ` : changed ? "Not saved yet. " : ""}</span>
-        {words || (page.fired > 0 ? "No label yet: the list shows its strongest tokens." : "No label yet.")}{" "}
+        <span role="status">{saidOf === index ? "Saved. " : changed ? "Not saved yet. " : ""}</span>
+        {own ? labelWords(own) : none} {judgedOf(own)}{" "}
         <Button kind="link" expanded={more} controls={`${id}-all`} onClick={() => setMore(!more)}>
           {more ? `Hide ${all}` : `Show ${n > 1 ? "all " : ""}${all}`}
         </Button>
       </p>
       <HiddenNote text={`${draft.label}${draft.description}${draft.notes}`} />
+      {judged !== null && notes.labels.some((label) => label.score_at === judged) && (
+        <Judged store={store} page={page} at={judged} />
+      )}
       {more && (
         <div id={`${id}-all`}>
           <AllNotes store={store} page={page} draft={draft} saved={saved} set={set} keep={keep} />
         </div>
       )}
     </div>
+  );
+}
+
+const RIGHT = [
+  { status: "failed", word: "Wrong" },
+  { status: "completed", word: "Right" },
+  { status: "stopped", word: "Not judged" },
+] as const;
+
+/** The windows on which a label was judged, those that were judged wrongly first. */
+function Judged({ store, page, at }: { store: Store; page: FeaturePage; at: number }) {
+  const { extraction_id, index, list_max } = page;
+  const asked = useAsked(
+    async (signal) => {
+      const answer = await store.rpc.send({ kind: "read_judged", extraction_id, index, score_at: at }, { signal });
+      const { texts, windows, fires, said } = answer.value;
+      const values = activationsOf(answer);
+      let start = 0;
+      return windows.map((tokens, i) => {
+        start += tokens.length;
+        const place = { peak: -1, before: false, after: false, offset: 0, context: null, document: null, start: null };
+        const passage = { texts, tokens, values: values.subarray(start - tokens.length, start), ...place };
+        return { passage, fires: fires[i] ?? false, said: said[i] ?? null };
+      });
+    },
+    JSON.stringify([extraction_id, index, at]),
+  );
+  return (
+    <Answered of={asked} wait="Reading the windows…">
+      {(rows) => (
+        <>
+          <p class="xs t2">{`${f.plural(rows.length, "window")} that the label was not made from. The judge was asked whether the label describes them.`}</p>
+          <Table
+            label="What the judge said"
+            class="pad judged"
+            box="scroll judged-box"
+            columns={["Judge", "Feature", "Answer", "Window"]}
+            rows={rows.map(({ passage, fires, said }, i) => ({
+              key: `${i}`,
+              cells: [
+                <StatusWord key="right" {...(RIGHT[said === null ? 2 : Number(said === fires)] ?? RIGHT[2])} />,
+                fires ? "fires" : "silent",
+                said === null ? "none" : said ? "yes" : "no",
+                <span key="window" class="x">
+                  <Tokens passage={passage} from={0} to={passage.tokens.length} max={list_max} breaks={false} />
+                </span>,
+              ],
+            }))}
+          />
+        </>
+      )}
+    </Answered>
   );
 }
 
@@ -119,9 +218,9 @@ function AllNotes({ store, page, draft, saved, set, keep }: AllNotesProps) {
         <ul aria-label="Labels">
           {labels.map((label, i) => (
             <li key={`${i} ${label.source} ${label.created_at}`} class="sm">
-              <bdi>{line(label.text)}</bdi>
-              <span class="t2">{` · ${labelWords(label, true)}`}</span>
-              {label.description && i > 0 && <p class="xs t2">{line(label.description)}</p>}
+              <LabelText of={label} />
+              <span class="t2">{` · ${labelWords(label)}`}</span>
+              {label.description && label.source !== "user" && <p class="xs t2">{line(label.description)}</p>}
             </li>
           ))}
         </ul>

@@ -232,6 +232,14 @@ export function PageBar({ store, open, index }: BarProps) {
             label={more}
             onClose={() => setMenu(false)}
             items={[
+              {
+                label: "Label it with a model",
+                run: () => {
+                  setMenu(false);
+                  store.labelling.typed.value = { ...store.labelling.typed.value, which: "one" };
+                  store.panel.value = { kind: "label_model" };
+                },
+              },
               { label: "Export as a web page", run: () => showExport("html") },
               { label: "Export its decoder vector", run: () => showExport("vectors") },
               {

@@ -4,15 +4,19 @@ import * as f from "../lib/format";
 import { Choice, PathForm } from "../lib/forms";
 import { Menu, put, Question } from "../lib/kit";
 import { DoneNote, ItemNotes } from "../lib/notes";
-import type { ExportKind, OpenExtraction } from "../lib/wire";
+import { EMPTY_VIEWER, type ExportKind, type LabelRequest, type OpenExtraction } from "../lib/wire";
+import { LabelJobRow, LabelModel } from "./label-model";
 import { PANEL, type Store } from "./store";
 import { EXPORTS, slug } from "./words";
 
 export function Panels({ store, open }: { store: Store; open: OpenExtraction }) {
   const panel = store.panel.value;
-  if (panel === null && !store.noted(PANEL)) return null;
+  const { labelling } = store.state.value;
+  const told = labelling !== null && labelling.id !== store.labelling.seen.value;
+  if (panel === null && !store.noted(PANEL) && !told) return null;
   const close = put(store.panel, null);
   const labels = [
+    { label: "Label with a model", run: put(store.panel, { kind: "label_model" }) },
     { label: "Label all features", run: put(store.panel, { kind: "label_all" }) },
     { label: "Import labels", run: put(store.panel, { kind: "import" }) },
     { label: "Export labels", run: put(store.panel, { kind: "export", what: "labels_csv", one: false }) },
@@ -25,6 +29,7 @@ export function Panels({ store, open }: { store: Store; open: OpenExtraction }) 
       {panel?.kind === "labels" && <Menu label="Labels" onClose={close} items={labels} />}
       {panel?.kind === "exports" && <Menu label="Export" onClose={close} items={exports} />}
       {panel?.kind === "label_all" && <LabelAll store={store} open={open} onClose={close} />}
+      {panel?.kind === "label_model" && <LabelModel store={store} open={open} />}
       {panel?.kind === "import" && (
         <PathForm
           label="Import labels"
@@ -49,6 +54,7 @@ export function Panels({ store, open }: { store: Store; open: OpenExtraction }) 
           onClose={close}
         />
       )}
+      <LabelJobRow store={store} />
       <ItemNotes store={store} id={PANEL} />
       <DoneNote store={store} id={PANEL} title="Done." />
     </div>
@@ -69,22 +75,24 @@ function scopesOf(store: Store, open: OpenExtraction, one: boolean): Scopes {
 
 function LabelAll({ store, open, onClose }: { store: Store; open: OpenExtraction; onClose: () => void }) {
   const left = Math.max(0, open.d_sae - open.dead - open.labelled);
-  const busy = store.working.value;
-  const go = async () => {
-    await store.labelAll(open.id);
-    onClose();
+  const { problem, busy } = store.labelling.plan.value;
+  const asked: LabelRequest = {
+    ...{ llm: "heuristic", base_url: null, model: null, key_env: null, index: null, query: EMPTY_VIEWER.view.query },
+    ...{ limit: open.d_sae, unlabelled: true, score: false, price: null, max_cost: null },
   };
-  const label = busy ? "Labelling…" : `Label ${f.plural(left, "feature")}`;
+  const go = async () => {
+    if (await store.labelling.start(open.id, asked)) onClose();
+  };
   return (
     <Question
       tone="plain"
       title="Label all features?"
-      answers={[{ label, disabled: busy, run: () => go() }]}
+      answers={[{ label: `Label ${f.plural(left, "feature")}`, disabled: busy, run: () => go() }]}
       keep="Cancel"
       onKeep={onClose}
     >
-      The offline heuristic names each live feature without a label after the tokens it fires on. Nothing is sent
-      anywhere; labels that are there stay.
+      {problem?.what ??
+        "The offline heuristic names each live feature without a label after the tokens it fires on. Nothing is sent anywhere; labels that are there stay."}
     </Question>
   );
 }

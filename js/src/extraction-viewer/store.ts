@@ -2,11 +2,12 @@
 import { signal } from "@preact/signals";
 import * as f from "../lib/format";
 import type { Model } from "../lib/rpc";
-import { statusChanges, wordOf } from "../lib/statuses";
+import { isActive, statusChanges, wordOf } from "../lib/statuses";
 import { BaseStore, withKey } from "../lib/store";
 import { line } from "../lib/tokens";
 import * as wire from "../lib/wire";
 import { FeatureView } from "./feature";
+import { Labelling } from "./label-model";
 import { FeatureList } from "./list";
 import { PromptStore } from "./prompt";
 import { Starting } from "./start";
@@ -16,7 +17,7 @@ export interface CardOpen {
   kind: "menu" | "delete" | "export";
 }
 export type Panel =
-  | { kind: "labels" | "exports" | "import" | "label_all" }
+  | { kind: "labels" | "exports" | "import" | "label_all" | "label_model" }
   | { kind: "export"; what: wire.ExportKind; one: boolean };
 
 /** Where failures of the whole widget show up, and those of what is on the page. */
@@ -33,6 +34,7 @@ export class Store extends BaseStore<wire.ViewerState, wire.ViewerCommand, CardO
   readonly feature: FeatureView;
   readonly prompt: PromptStore;
   readonly starting: Starting;
+  readonly labelling: Labelling;
   readonly panel = signal<Panel | null>(null);
   /** Stars that were just set or taken, by feature, until Python has answered. */
   readonly stars = signal<ReadonlyMap<number, boolean>>(new Map());
@@ -61,6 +63,7 @@ export class Store extends BaseStore<wire.ViewerState, wire.ViewerCommand, CardO
       () => this.opened?.live ?? false,
       (notes) => this.list.update(notes.index, rowOfNotes(notes)),
     );
+    this.labelling = new Labelling(this.rpc);
     this.prompt = new PromptStore(this.rpc, (prompt) => this.show({ prompt }));
     this.starting = new Starting(
       this.rpc,
@@ -77,7 +80,7 @@ export class Store extends BaseStore<wire.ViewerState, wire.ViewerCommand, CardO
     });
     this.follow(
       (before, after, first) => this.onState(before, after, first),
-      (state) => anythingRuns(state.cards),
+      ({ cards, labelling }) => anythingRuns(cards) || (labelling !== null && isActive(labelling)),
     );
     stop.addEventListener("abort", () => {
       unsubscribe();
@@ -295,11 +298,8 @@ export class Store extends BaseStore<wire.ViewerState, wire.ViewerCommand, CardO
 
   // -------------------------------------------------------------------------------------------- files
 
-  async labelAll(extraction_id: string): Promise<void> {
-    const answer = await this.work(PANEL, "Label all", { kind: "label_features", extraction_id });
-    if (answer === null) return;
-    const { labelled, skipped } = answer.value;
-    this.say(PANEL, `${f.plural(labelled, "feature")} labelled${skipped ? `, ${f.count(skipped)} skipped` : ""}.`);
+  async cancelLabels(job_id: string): Promise<void> {
+    await this.command(PANEL, "Cancel", { kind: "cancel_labels", job_id });
   }
 
   async importLabels(extraction_id: string, path: string): Promise<boolean> {
@@ -360,7 +360,7 @@ export class Store extends BaseStore<wire.ViewerState, wire.ViewerCommand, CardO
 }
 
 const rowOfNotes = ({ labels, starred }: wire.FeatureNotes) => ({
-  label: labels[0]?.text ?? "",
+  label: labels[0]?.tokens.length ? "" : (labels[0]?.text ?? ""),
   auto: labels[0] !== undefined && labels[0].source !== "user",
   starred,
 });

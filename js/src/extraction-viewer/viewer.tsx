@@ -147,7 +147,7 @@ function Opened({ store, open }: { store: Store; open: OpenExtraction }) {
           kind="quiet"
           popup="menu"
           expanded={kind === "labels"}
-          onClick={toggle("labels", ["import", "label_all"])}
+          onClick={toggle("labels", ["import", "label_all", "label_model"])}
         />
         <Button
           text="Export"

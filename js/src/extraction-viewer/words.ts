@@ -77,12 +77,12 @@ export function queryWords(query: wire.FeatureQuery): string {
 
 const SOURCES: Record<wire.FeatureLabel["source"], string> = { user: "Yours", auto: "Automatic", imported: "Imported" };
 
-/** "Yours, 19 Nov." or, of a label that is not the first one, "Automatic: “nautical vessels”, offline heuristic." */
-export function labelWords(label: wire.FeatureLabel, first: boolean, now = Date.now()): string {
-  const source = SOURCES[label.source] ?? label.source;
+export const sourceOf = ({ source }: wire.FeatureLabel): string => SOURCES[source] ?? source;
+
+/** "Yours, 19 Nov." */
+export function labelWords(label: wire.FeatureLabel, now = Date.now()): string {
   const when = label.source === "user" && label.created_at > 0 ? f.day(label.created_at, now) : "";
-  const head = first ? source : `${source}: “${cut(line(label.text), 80)}”`;
-  return `${[head, when, line(label.by)].filter(Boolean).join(", ")}.`;
+  return `${[sourceOf(label), when, line(label.by)].filter(Boolean).join(", ")}.`;
 }
 
 // ------------------------------------------------------------------------------------------------ jobs
@@ -114,8 +114,9 @@ export function logitsLine(job: wire.LogitsJob, live: boolean): string[] {
     case "queued":
       return [queueWords(job)];
     case "running":
-      if (job.phase === "computing") {
-        return [...done, ...(live && job.eta_seconds !== null ? [`ETA ${f.duration(job.eta_seconds)}`] : [])];
+      if (job.phase === "computing" || job.rate !== null) {
+        const phase = job.phase === "computing" ? [] : [job.phase ?? ""];
+        return [...done, ...phase, ...(live && job.eta_seconds !== null ? [`ETA ${f.duration(job.eta_seconds)}`] : [])];
       }
       return job.phase ? [job.phase] : done;
     default:

@@ -129,7 +129,7 @@ export interface TestedText { texts: string[]; tokens: number[]; max: number; fi
 export interface PromptRow { index: number; label: string; auto: boolean; top_tokens: string[]; density: number; max: number; own_max: number }
 export interface PromptData { texts: string[]; tokens: number[]; rows: PromptRow[]; firing: number; hidden: number; note: string }
 export interface WrittenFile { path: string; size_bytes: number }
-export interface Suggestion { index: number; text: string; by: string; note: string }
+export interface Suggestion { index: number; text: string; tokens: string[]; by: string; note: string }
 export interface LossEffectData { effect: number | null; loss: number | null; problem: Note | null }
 export type Mode = "add_max" | "add" | "clamp" | "conditional_clamp" | "scale" | "ablate";
 export type PositionWord = "all" | "generated" | "prompt";

@@ -174,7 +174,9 @@ describe("labels", () => {
     const [view, page] = await shown();
     const label = page.getByRole("textbox", { name: "Label" }) as HTMLInputElement;
     expect(label.value).toBe("ships and sailing vessels");
-    expect(page.getByText("Automatic: “nautical vessels”", { exact: false })).toBeTruthy();
+    expect(view.el.querySelector(".offer")?.textContent).toContain(
+      "Automatic: “nautical vessels”, gpt-4o-mini, detection",
+    );
     expect(page.getByRole("button", { name: "Save label" }).getAttribute("aria-disabled")).toBe("true");
     await view.user.retype(label, "vessels{Enter}");
     await waitFor(() => expect(page.getByText("Saved.", { exact: false })).toBeTruthy());
@@ -182,13 +184,41 @@ describe("labels", () => {
     await waitFor(() => expect(view.el.querySelector('[aria-selected="true"].fr')?.textContent).toContain("vessels"));
   });
 
-  it("are suggested, and saved only by the button", async () => {
+  it("are suggested as chips, and typed and saved only by buttons", async () => {
     const [view, page] = await shown();
     await view.user.click(page.getByRole("button", { name: "Suggest" }));
     const label = page.getByRole("textbox", { name: "Label" }) as HTMLInputElement;
-    await waitFor(() => expect(label.value).toBe("words for ships"));
-    expect(page.getByText("Suggested by offline heuristic. Save label keeps it.", { exact: false })).toBeTruthy();
+    const use = await page.findByRole("button", { name: "Use ‘ ship’, ‘ boat’" });
+    expect(use.closest("p")?.textContent).toContain("Suggested: ·ship·boat, offline heuristic.");
+    expect(label.value).toBe("ships and sailing vessels");
+    await view.user.click(use);
+    expect(label.value).toBe("‘ ship’, ‘ boat’");
     expect(sent(view.model, "edit_feature")).toEqual([]);
+  });
+
+  it("that somebody else made are not in the box", async () => {
+    const [, page] = await shown(at(1));
+    expect((page.getByRole("textbox", { name: "Label" }) as HTMLInputElement).value).toBe("");
+    expect(page.getByRole("button", { name: /^Use / })).toBeTruthy();
+  });
+
+  it("have what the judge said of every window, wrong answers first", async () => {
+    const [view, page] = await shown();
+    await view.user.click(page.getByRole("button", { name: "Show what the judge said" }));
+    const table = within(await page.findByRole("table", { name: "What the judge said" }));
+    const rows = table.getAllByRole("row").slice(1);
+    expect(
+      rows.map((row) => row.textContent?.match(/^(Wrong|Right|Not judged)(fires|silent)(yes|no(?!ne)|none)/)?.[0]),
+    ).toEqual([
+      "Wrongfiresno",
+      "Wrongsilentyes",
+      "Rightfiresyes",
+      "Rightsilentno",
+      "Rightsilentno",
+      "Not judgedfiresnone",
+    ]);
+    expect(rows[0]?.querySelector("[class^=a]")?.textContent).toBe("ship");
+    expect(sent(view.model, "read_judged")).toMatchObject([{ index: 7451, score_at: 7 }]);
   });
 
   it("that were typed and not saved are there when one comes back", async () => {
@@ -208,8 +238,8 @@ describe("labels", () => {
 
   it("come with a description and notes behind a button", async () => {
     const [view, page] = await shown();
-    await view.user.click(page.getByRole("button", { name: "Show all 2 labels and notes" }));
-    expect(within(page.getByRole("list", { name: "Labels" })).getAllByRole("listitem")).toHaveLength(2);
+    await view.user.click(page.getByRole("button", { name: "Show all 3 labels and notes" }));
+    expect(within(page.getByRole("list", { name: "Labels" })).getAllByRole("listitem")).toHaveLength(3);
     await view.user.type(page.getByRole("textbox", { name: "Notes" }), "see 2210");
     await view.user.click(page.getByRole("button", { name: "Save notes" }));
     await waitFor(() => expect(sent(view.model, "edit_feature")).toMatchObject([{ notes: "see 2210" }]));
@@ -221,13 +251,14 @@ describe("labels", () => {
     const [view] = await shown();
     await view.user.click(view.page.getByRole("button", { name: "Labels" }));
     expect(view.page.getAllByRole("menuitem").map((one) => one.textContent)).toEqual([
+      "Label with a model",
       "Label all features",
       "Import labels",
       "Export labels",
     ]);
     await view.user.click(view.page.getByRole("menuitem", { name: "Label all features" }));
     await view.user.click(view.page.getByRole("button", { name: "Label 6,852 features" }));
-    await waitFor(() => expect(view.page.getByText("6,852 features labelled, 412 skipped.")).toBeTruthy());
+    await waitFor(() => expect(sent(view.model, "start_labels")).toMatchObject([{ asked: { llm: "heuristic" } }]));
     await view.user.click(view.page.getByRole("button", { name: "Labels" }));
     await view.user.click(view.page.getByRole("menuitem", { name: "Import labels" }));
     view.model.options.failures = { import_labels: { what: "Line 3 has no index.", hint: "Nothing was imported." } };

@@ -80,10 +80,11 @@ describe("extractions", () => {
 
 it("says whose a label is", () => {
   const now = Date.UTC(2026, 10, 20, 12);
-  const label = { text: "ships", description: "", source: "user" as const, by: "", created_at: now / 1000 - 86_400 };
-  expect(words.labelWords(label, true, now)).toBe("Yours, 19 Nov.");
-  const auto = { ...label, text: "nautical vessels", source: "auto" as const, by: "offline heuristic, detection 0.86" };
-  expect(words.labelWords(auto, false, now)).toBe("Automatic: “nautical vessels”, offline heuristic, detection 0.86.");
+  const of = { text: "ships", description: "", tokens: [], score_at: null, by: "", created_at: now / 1000 - 86_400 };
+  expect(words.labelWords({ ...of, source: "user" }, now)).toBe("Yours, 19 Nov.");
+  expect(words.labelWords({ ...of, source: "auto", by: "toy, detection 0.86" }, now)).toBe(
+    "Automatic, toy, detection 0.86.",
+  );
 });
 
 it("makes a file name of any name", () => {

@@ -385,7 +385,7 @@ class ViewerCommands(ImportCommands):
         found = self._features.suggest(record.id, index)
         return messages.Suggestion(
             index=index, text=shorten(found.text, 1000), by=shorten(found.model, 200),
-            note=shorten(found.description, 500),
+            note=shorten(found.description, 500), tokens=pages.tokens_of(found.text, "auto"),
         )  # fmt: skip
 
     @slow_command

@@ -405,6 +405,7 @@ class Suggestion(Wire):
 
     index: int
     text: str
+    tokens: tuple[str, ...] = ()
     by: str
     note: str = ""
 
