@@ -8,7 +8,7 @@ import * as f from "../lib/format";
 import { Field, SettingField } from "../lib/forms";
 import { Icon } from "../lib/icons";
 import { Dismiss, put } from "../lib/kit";
-import { Failed, placed } from "../lib/notes";
+import { Failed } from "../lib/notes";
 import type { Rpc } from "../lib/rpc";
 import { buttonsOf, statusOf, underWay } from "../lib/statuses";
 import { line } from "../lib/tokens";
@@ -191,24 +191,20 @@ export function LabelJobRow({ store }: { store: Store }) {
   const { seen } = store.labelling;
   if (job === null || seen.value === job.id) return null;
   const name = `Labels by ${line(job.model)}`;
-  const dismiss = <Dismiss onClick={put(seen, job.id)} />;
-  switch (statusOf(job)) {
-    case "completed":
-      return (
-        <NoteBox tone="info" title={`${name}.`} actions={dismiss}>
-          {line(job.said)}
-        </NoteBox>
-      );
-    case "failed":
-    case "interrupted":
-      return (
-        <NoteBox tone="err" title={`${name} stopped.`} actions={dismiss}>
-          {job.note && [placed(job.note), job.note.hint, "Labels that came stay."].filter(Boolean).join(" ")}
-        </NoteBox>
-      );
-    default: {
-      const buttons = buttonsOf(["cancel"] as const, underWay(job, undefined, "cancel"));
-      return <JobRow {...{ store, job, name, title: name, buttons }} onPress={() => store.cancelLabels(job.id)} />;
-    }
-  }
+  const dismiss = put(seen, job.id);
+  const status = statusOf(job);
+  if (status === "completed")
+    return (
+      <NoteBox tone="info" title={`${name}.`} actions={<Dismiss onClick={dismiss} />}>
+        {line(job.said)}
+      </NoteBox>
+    );
+  const ended = status === "failed" || status === "interrupted";
+  const buttons = buttonsOf(
+    ["cancel"] as const,
+    underWay(job, undefined, "cancel"),
+    ended ? { cancel: "Dismiss" } : {},
+  );
+  const press = ended ? dismiss : () => store.cancelLabels(job.id);
+  return <JobRow {...{ store, job, name, title: name, buttons }} onPress={() => void press()} />;
 }

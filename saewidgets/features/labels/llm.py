@@ -383,8 +383,8 @@ class OpenAICompatible:
         if row is None:
             return _KINDS[error.kind](error.what, where=error.where, hint=error.hint)
         kind, what, hint = row
-        env = self._server.key_env
-        key = "the typed key" if isinstance(env, SecretStr) else f"the key in {env}" if env else "a request without a key"
+        env = "" if isinstance(self._server.key_env, SecretStr) else self._server.key_env
+        key = f"the key in {env}" if env else "the typed key" if env == "" else "a request without a key"
         return kind(what.format(key=key, model=self.model, said=error.said), where=error.where, hint=hint)
 
     def _reply(self, data: Any) -> Reply:

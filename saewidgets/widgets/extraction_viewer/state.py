@@ -230,7 +230,7 @@ def label_job_of(job: JobRecord, since: float) -> messages.LabelJob | None:
         return None
     done, total = (job.progress.done, job.progress.total) if job.progress else (0, int(job.payload["features"]))
     return messages.LabelJob.of(
-        job, done=done, total=total, model=shorten(str(job.payload["model"]), 200), said=shorten(job.result or "", 2000),
+        job, done=done, total=total, model=shorten(job.payload["model"], 200), said=shorten(job.result or "", 2000),
         **job_fields(job, done, total),
     )
 
