@@ -202,7 +202,7 @@ class Features(FeatureAccess):
             raise Interruption(Request.CANCEL) from None
         errors = [*(one.error for one in run.failures), *(why for _, why in getattr(run.judged, "errors", ()))]
         if run.stopped == "failures":
-            raise LLMServerError(f"{run}. Too many questions in a row failed, the last one: {run.failures[-1].error}")
+            raise LLMServerError(run.failures[-1].error, hint=f"Too many questions in a row failed. So far: {run}.")
         return f"{run}. For example: {errors[0][:300]}" if errors else f"{run}."
 
     def plan_labels(
