@@ -183,6 +183,8 @@ export class FeatureView {
   /** Label, description and notes that were typed and not saved, by feature. */
   readonly drafts = signal<ReadonlyMap<string, Partial<Draft>>>(new Map());
   readonly loss: LossEffects;
+  /** Pages that were shown last or come next, so that ← and → answer at once. What people say empties it. */
+  private near = new Map<number, Loaded>();
   extraction = "";
   index: number | null = null;
   private stop = new AbortController();
@@ -194,6 +196,8 @@ export class FeatureView {
     private readonly rpc: Rpc,
     private readonly isLive: () => boolean,
     private readonly onNotes: (notes: wire.FeatureNotes) => void,
+    /** The features before and after one, as far as they are known. */
+    private readonly neighbours: (index: number) => readonly number[] = () => [],
   ) {
     this.loss = new LossEffects(rpc, isLive);
   }
@@ -202,15 +206,21 @@ export class FeatureView {
   show(extraction: string, index: number | null): void {
     if (extraction === this.extraction && index === this.index) return;
     if (extraction !== this.extraction || this.loaded.value.problem) this.loaded.forget();
+    if (extraction !== this.extraction) this.near = new Map();
+    else if (this.current) this.near.set(this.current.page.index, this.current);
     this.extraction = extraction;
     this.index = index;
     this.giveUp();
+    const known = index === null ? undefined : this.near.get(index);
     for (const one of [this.logits, this.relations, this.tested]) one.forget();
     this.wholes.value = new Map();
     this.opened.value = new Map();
     this.unpoint(true);
     this.loss.forget();
-    if (index === null) this.loaded.forget();
+    if (known) {
+      this.loaded.set(known);
+      this.later = setTimeout(() => this.more(known.page), THEN);
+    } else if (index === null) this.loaded.forget();
     else void this.load(true);
   }
 
@@ -221,6 +231,7 @@ export class FeatureView {
 
   /** Reads it again, without what needs the model: labels, stars or notes changed. */
   refresh(): void {
+    this.near = new Map();
     if (this.index !== null) void this.load(false);
   }
 
@@ -229,16 +240,33 @@ export class FeatureView {
   }
 
   private async load(whole: boolean): Promise<void> {
-    const loaded = await this.loaded.ask(async (signal) => {
-      const answer = await this.ask("open_feature", signal);
-      return { page: answer.value, groups: groupsOf(answer.value, activationsOf(answer)) };
-    }, this.current !== null);
+    const index = this.index ?? 0;
+    const loaded = await this.loaded.ask((signal) => this.read(index, signal), this.current !== null);
     if (loaded && whole) this.later = setTimeout(() => this.more(loaded.page), THEN);
+    else if (loaded) void this.lookAround();
+  }
+
+  private async read(index: number, signal: AbortSignal): Promise<Loaded> {
+    const answer = await this.ask("open_feature", signal, index);
+    return { page: answer.value, groups: groupsOf(answer.value, activationsOf(answer)) };
+  }
+
+  /** Asks for the neighbours' pages, one after the other, for as long as this feature is shown. */
+  private async lookAround(): Promise<void> {
+    const { near, stop } = this;
+    const wanted = this.neighbours(this.index ?? 0);
+    for (const index of near.keys()) if (!wanted.includes(index)) near.delete(index);
+    for (const index of wanted.filter((one) => !near.has(one))) {
+      const page = await this.read(index, stop.signal).catch(() => null); // it is asked for again when it is opened
+      if (stop.signal.aborted || near !== this.near) return;
+      if (page) near.set(index, page);
+    }
   }
 
   private more(page: wire.FeaturePage): void {
     if (page.fired > 0) this.askLogits(); // of a dead one when it is wanted
     this.askRelations();
+    void this.lookAround();
     if (this.text.value.trim() !== "" && this.isLive()) void this.test();
   }
 
@@ -259,8 +287,9 @@ export class FeatureView {
   private ask<K extends "open_feature" | "feature_logits" | "feature_relations">(
     kind: K,
     signal: AbortSignal,
+    index = this.index ?? 0,
   ): Promise<Answer<wire.Answers[K]>> {
-    const command = { kind, extraction_id: this.extraction, index: this.index ?? 0 };
+    const command = { kind, extraction_id: this.extraction, index };
     return this.rpc.send(command, { signal }) as Promise<Answer<wire.Answers[K]>>;
   }
 
@@ -367,6 +396,7 @@ export class FeatureView {
 
   takeNotes(extraction: string, notes: wire.FeatureNotes): void {
     const { data } = this.loaded.value;
+    this.near.delete(notes.index);
     if (data && extraction === this.extraction && data.page.index === notes.index) {
       const page = { ...data.page, notes };
       this.loaded.set({ ...data, page });

@@ -71,6 +71,12 @@ export class FeatureList {
     return null;
   }
 
+  /** The features after and before one, as far as they are known. */
+  beside(index: number): number[] {
+    const row = this.rowOf(index);
+    return row === null ? [] : [row + 1, row - 1].flatMap((at) => this.row(at)?.index ?? []);
+  }
+
   moveTo(row: number): void {
     this.cursor.value = row;
     this.reveal.value += 1;

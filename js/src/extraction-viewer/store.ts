@@ -62,6 +62,7 @@ export class Store extends BaseStore<wire.ViewerState, wire.ViewerCommand, CardO
       this.rpc,
       () => this.opened?.live ?? false,
       (notes) => this.list.update(notes.index, rowOfNotes(notes)),
+      (index) => this.list.beside(index),
     );
     this.labelling = new Labelling(this.rpc);
     this.prompt = new PromptStore(this.rpc, (prompt) => this.show({ prompt }));

@@ -12,8 +12,7 @@ describe("the page of a feature", () => {
   it("has its figures, and what they mean", async () => {
     const [view, page] = await shown();
     const words = view.el.querySelector(".statg")?.textContent;
-    for (const part of ["0.238 %", "2,380 of 1M tokens", "41.70", "9.42", "611 of 3,906"])
-      expect(words).toContain(part);
+    for (const part of ["0.238 %", "2,380 of 1M tokens", "41.7", "9.42", "611 of 3,906"]) expect(words).toContain(part);
     expect(page.getByRole("img", { name: "Histogram of non-zero activations, 0 to 41.7" })).toBeTruthy();
     await view.user.click(page.getByRole("button", { name: "Help: Density" }));
     expect(page.getByText("Share of tokens on which it fires: 2,380 of 1,000,000.", { exact: false })).toBeTruthy();
@@ -77,6 +76,21 @@ describe("the page of a feature", () => {
     await view.user.retype(box, "310{Enter}");
     await ready(view, 310);
     await waitFor(() => expect(selected(view)).toBe("310"));
+  });
+
+  it("has its neighbours at once, and reads them again when something was said", async () => {
+    const [view] = await shown();
+    const asked = () => sent(view.model, "open_feature").map(({ index }) => index);
+    await waitFor(() => expect(asked()).toEqual([7451, 7452, 7450]));
+    view.model.options.delays = { open_feature: 1000 };
+    await view.user.click(feature(view, 7451).getByRole("button", { name: "Next feature" }));
+    const region = view.page.getByRole("region", { name: "Feature 7452" });
+    expect(region.getAttribute("aria-busy")).toBe("false");
+    expect(region.querySelector(".stale")).toBeNull();
+    await waitFor(() => expect(asked().slice(3)).toEqual([7453])); // the one before is known
+    view.model.options.delays = {};
+    view.model.setState({ features_revision: view.model.state.features_revision + 1 });
+    await waitFor(() => expect(asked().slice(4)).toEqual([7452, 7453, 7451]));
   });
 
   it("drops answers about a feature that is no longer shown", async () => {
