@@ -273,16 +273,18 @@ export function Concordance({ passage, from, to, max, breaks, before, after }: T
   return (
     <span class="x k">
       <span class="kl">
-        <span class="tok">{before ? "… " : ""}</span>
-        <Tokens passage={passage} from={from} to={peak} max={max} breaks={breaks} />
-        {space && <span class="tok">{space}</span>}
+        <span>
+          {before && "… "}
+          <Tokens passage={passage} from={from} to={peak} max={max} breaks={breaks} />
+          {space}
+        </span>
       </span>
       <span class="kr">
         <span class="tok" data-t={peak}>
           <span class={`${shadeClass(passage.values[peak] ?? 0, max)} pk`}>{body}</span>
         </span>
         <Tokens passage={passage} from={peak + 1} to={to} max={max} breaks={breaks} />
-        <span class="tok">{after ? " …" : ""}</span>
+        {after && " …"}
       </span>
     </span>
   );

@@ -1,6 +1,5 @@
 /** The page of one feature. */
 
-import type { RefObject } from "preact";
 import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { useUid } from "../lib/a11y";
 import { Button, useHelp } from "../lib/controls";
@@ -8,6 +7,7 @@ import * as f from "../lib/format";
 import { Histogram } from "../lib/histogram";
 import { Menu } from "../lib/kit";
 import { Failed, ItemNotes } from "../lib/notes";
+import { usePlacement } from "../lib/placement";
 import { Facts } from "../lib/table";
 import { shadeStep, TokenChip } from "../lib/tokens";
 import type { FeaturePage, OpenExtraction } from "../lib/wire";
@@ -99,7 +99,7 @@ function Body({ store, open, loaded }: { store: Store; open: OpenExtraction; loa
           label={`Facts about feature ${page.index}`}
         />
       )}
-      <HoverCard feature={feature} box={box} contextSize={open.context_size} />
+      <HoverCard feature={feature} contextSize={open.context_size} />
     </div>
   );
 }
@@ -130,8 +130,8 @@ function Figures({ page }: { page: FeaturePage }) {
   const rows: [string, string, string][] = [
     ["Density", percent(page.density, 3), ""],
     ["Fired on", f.count(page.fired), `of ${tokens} tokens`],
-    ["Max", activation(page.max, 2), ""],
-    ["Mean when active", page.fired > 0 ? activation(page.mean, 2) : f.DASH, ""],
+    ["Max", activation(page.max), ""],
+    ["Mean when active", page.fired > 0 ? activation(page.mean) : f.DASH, ""],
     ["In documents", f.count(page.n_documents), `of ${f.count(page.documents)}`],
   ];
   return (
@@ -312,55 +312,38 @@ function Jump({ store, open, index }: BarProps) {
   );
 }
 
-const GAP = 6; // px between a token and its card
-
 interface HoverProps {
   feature: FeatureView;
-  box: RefObject<HTMLElement | null>;
   /** Tokens of a context; 0 if unknown. */
   contextSize: number;
 }
 
-export function HoverCard({ feature, box, contextSize }: HoverProps) {
+export function HoverCard({ feature, contextSize }: HoverProps) {
   const pointed = feature.pointed.value;
   const loss = feature.loss.words.value;
   const card = useRef<HTMLDivElement>(null);
   const id = useUid("sw-token");
-  const [place, setPlace] = useState({ left: 0, top: 0 });
+  const style = usePlacement(card, pointed?.element ?? null, [pointed, loss]);
 
   useLayoutEffect(() => {
-    const [around, own] = [box.current, card.current];
-    if (!pointed || !around || !own) return;
+    if (!pointed) return;
     if (!pointed.element.isConnected) return feature.unpoint(true);
-    const [token, frame] = [pointed.element.getBoundingClientRect(), around.getBoundingClientRect()];
-    const left = Math.min(Math.max(0, token.left - frame.left), Math.max(0, frame.width - own.offsetWidth));
-    const below = token.bottom - frame.top + GAP;
-    const above = token.top - frame.top - GAP - own.offsetHeight;
-    const sight = around.closest(".fp")?.getBoundingClientRect() ?? frame;
-    const fits = token.bottom + GAP + own.offsetHeight <= Math.min(sight.bottom, window.innerHeight || sight.bottom);
-    setPlace({ left, top: fits || above < 0 ? below : above });
     pointed.element.setAttribute("aria-describedby", id);
     return () => pointed.element.removeAttribute("aria-describedby");
-  }, [pointed, box, feature, id, loss]);
+  }, [pointed, feature, id]);
 
   if (!pointed) return null;
   const { info } = pointed;
   const pinned = feature.pinned.value;
   return (
-    <div
-      ref={card}
-      class={pinned ? "hov pinned" : "hov"}
-      role="tooltip"
-      id={id}
-      style={{ left: `${place.left}px`, top: `${place.top}px` }}
-    >
+    <div ref={card} class={pinned ? "hov pinned" : "hov"} role="tooltip" id={id} style={style}>
       <div class="row">
         <TokenChip text={info.text} most={500} />
         {Number.isNaN(info.value) ? (
           <span class="t2">activation not known here</span>
         ) : (
           <>
-            <b>{info.value.toFixed(4)}</b>
+            <b>{activation(info.value)}</b>
             <span class="t2">activation</span>
           </>
         )}

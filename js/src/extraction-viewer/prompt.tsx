@@ -187,10 +187,6 @@ function countWords(shown: number, firing: number, hidden: number): string {
 const LEFT = 268; // px of the columns before the tokens
 const COLUMN = 50;
 
-/** In a cell there is room for two digits: 38, 4.2, 0.61. */
-const short = (value: number): string =>
-  value >= 9.95 ? Math.round(value).toLocaleString("en-US") : value >= 0.995 ? value.toFixed(1) : activation(value);
-
 export function Heat({ store, reading }: { store: Store; reading: Reading }) {
   const { answer, values } = reading;
   const { prompt } = store;
@@ -238,8 +234,8 @@ export function Heat({ store, reading }: { store: Store; reading: Reading }) {
                 const value = values[r * n + t] ?? 0;
                 const shade = shadeClass(value, row.own_max);
                 return (
-                  <td key={t} class="c" title={value > 0 ? `${chipText(name)}: ${value.toFixed(4)}` : undefined}>
-                    <span class={shade || "a0"}>{shade ? short(value) : ""}</span>
+                  <td key={t} class="c" title={value > 0 ? `${chipText(name)}: ${activation(value)}` : undefined}>
+                    <span class={shade || "a0"}>{shade ? activation(value) : ""}</span>
                   </td>
                 );
               })}

@@ -25,12 +25,12 @@ export function percent(share: number, digits = 2): string {
   return `${value.toFixed(Math.min(8, decimals))} %`;
 }
 
-/** An activation, shorter the larger it is: 41.7, 0.38, 1,204. */
-export function activation(value: number, decimals = 1): string {
+/** An activation, with the same digits wherever it is shown: three of them, or whole: 41.7, 0.383, 1,204. */
+export function activation(value: number): string {
   if (!Number.isFinite(value)) return String(value);
   const size = Math.abs(value);
   if (size > 0 && size < 0.1) return size < 1e-3 ? value.toExponential(1) : String(Number(value.toPrecision(2)));
-  return f.decimal(value, size > 0 && size < 1 ? Math.max(2, decimals) : decimals);
+  return size > 0 && size < 999.5 ? value.toPrecision(3) : f.decimal(value, 1);
 }
 
 export const signed = (value: number, digits = 2): string =>
