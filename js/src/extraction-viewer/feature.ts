@@ -246,7 +246,7 @@ export class FeatureView {
     else if (loaded) void this.lookAround();
   }
 
-  private async read(index: number, signal: AbortSignal): Promise<Loaded> {
+  async read(index: number, signal: AbortSignal): Promise<Loaded> {
     const answer = await this.ask("open_feature", signal, index);
     return { page: answer.value, groups: groupsOf(answer.value, activationsOf(answer)) };
   }

@@ -314,7 +314,13 @@ export function Row({ store, at, top, row, selected, stop, largest, tokens, onOp
   const byScore = store.view.value.query.sort === "score";
   const label = line(row.label);
   return (
-    <div {...common} aria-selected={selected} onClick={onOpen} onFocus={() => (store.list.cursor.value = at)}>
+    <div
+      {...common}
+      aria-selected={selected}
+      data-preview={selected ? undefined : row.index}
+      onClick={onOpen}
+      onFocus={() => (store.list.cursor.value = at)}
+    >
       <span class="n" role="gridcell">
         {row.index}
       </span>

@@ -226,7 +226,7 @@ export function Heat({ store, reading }: { store: Store; reading: Reading }) {
               <td class="num n">
                 <OpenFeature store={store} index={row.index} />
               </td>
-              <td class="lb el" title={line(row.label) || undefined}>
+              <td class="lb el" data-preview={row.index} title={line(row.label) || undefined}>
                 <LabelOrTokens label={line(row.label)} tokens={row.top_tokens} none="no label" />
               </td>
               <td class="num m">{activation(row.max)}</td>

@@ -138,13 +138,15 @@ export function Relations({ store }: { store: Store }) {
 
 export function OpenFeature({ store, index }: { store: Store; index: number }) {
   return (
-    <Button
-      text={index}
-      kind="link"
-      label={`Open feature ${index}`}
-      title={undefined}
-      onClick={() => store.openFeature(index)}
-    />
+    <span data-preview={index}>
+      <Button
+        text={index}
+        kind="link"
+        label={`Open feature ${index}`}
+        title={undefined}
+        onClick={() => store.openFeature(index)}
+      />
+    </span>
   );
 }
 

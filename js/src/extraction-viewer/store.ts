@@ -9,6 +9,7 @@ import * as wire from "../lib/wire";
 import { FeatureView } from "./feature";
 import { Labelling } from "./label-model";
 import { FeatureList } from "./list";
+import { Preview } from "./preview";
 import { PromptStore } from "./prompt";
 import { Starting } from "./start";
 import { anythingRuns, changedIn, NOWHERE, statusWord } from "./words";
@@ -33,6 +34,7 @@ export class Store extends BaseStore<wire.ViewerState, wire.ViewerCommand, CardO
   readonly list: FeatureList;
   readonly feature: FeatureView;
   readonly prompt: PromptStore;
+  readonly preview: Preview;
   readonly starting: Starting;
   readonly labelling: Labelling;
   readonly panel = signal<Panel | null>(null);
@@ -66,6 +68,7 @@ export class Store extends BaseStore<wire.ViewerState, wire.ViewerCommand, CardO
     );
     this.labelling = new Labelling(this.rpc);
     this.prompt = new PromptStore(this.rpc, (prompt) => this.show({ prompt }));
+    this.preview = new Preview(host, stop, (index, signal) => this.feature.read(Number(index), signal));
     this.starting = new Starting(
       this.rpc,
       (id) => {
@@ -128,6 +131,7 @@ export class Store extends BaseStore<wire.ViewerState, wire.ViewerCommand, CardO
 
   openFeature(index: number, row: number | null = this.list.rowOf(index)): void {
     this.dismiss(PAGE);
+    if (!this.preview.pinned.value) this.preview.show(null);
     this.show({ feature: index, tab: "features" });
     if (row !== null) this.list.moveTo(row);
     else void this.find();
@@ -188,6 +192,7 @@ export class Store extends BaseStore<wire.ViewerState, wire.ViewerCommand, CardO
     if (!first && before.features_revision !== after.features_revision) {
       this.list.refresh();
       this.feature.refresh();
+      this.preview.again();
     }
     const [had, has] = [before, after].map(({ cards }) => cards.find(({ id }) => id === after.open?.id)?.has_logits);
     if (!first && had === false && has) this.feature.logitsCame();
@@ -207,6 +212,7 @@ export class Store extends BaseStore<wire.ViewerState, wire.ViewerCommand, CardO
     const open = this.opened;
     const { query, feature, tab } = this.view.value;
     if (open === null) return;
+    if (open.id !== this.feature.extraction) this.preview.show(null);
     this.list.use(open.id, query);
     this.feature.show(open.id, feature !== null && feature < open.d_sae ? feature : null);
     this.prompt.use(open.id);

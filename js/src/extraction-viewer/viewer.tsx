@@ -14,6 +14,7 @@ import { List } from "./grid";
 import { Jobs } from "./jobs";
 import { Page } from "./page";
 import { Panels } from "./panels";
+import { PreviewCard } from "./preview";
 import { Prompt } from "./prompt";
 import { Choose, Options } from "./start-dialog";
 import { type Panel, Store, WIDGET } from "./store";
@@ -30,6 +31,7 @@ const KEYS: readonly KeyRow[] = [
   [["L"], "label"],
   [["T"], "test your text"],
   [["C"], "how much context examples show"],
+  [["P"], "pin the preview of a feature"],
 ];
 
 export function Viewer({ store }: { store: Store }) {
@@ -72,6 +74,7 @@ export function Viewer({ store }: { store: Store }) {
           <Jobs store={store} />
         </>
       )}
+      <PreviewCard preview={store.preview} />
     </>
   );
 }
@@ -218,13 +221,15 @@ const NEXT: Record<Context, Context> = { short: "snippet", snippet: "full", full
 
 function lettersOf(store: Store, root: HTMLElement): Record<string, () => void> {
   const { tab, feature, context } = store.view.value;
-  if (store.opened === null || store.starting.shown || tab !== "features" || feature === null) return {};
+  const p = () => store.preview.show(store.preview.at.value, true);
+  if (store.opened === null || store.starting.shown || tab !== "features" || feature === null) return { p };
   const focus = (selector: string) => () => {
     const field = root.querySelector<HTMLInputElement>(selector);
     field?.focus();
     field?.scrollIntoView?.({ block: "nearest" });
   };
   return {
+    p,
     arrowleft: () => store.step("previous"),
     arrowright: () => store.step("next"),
     r: () => store.step("random"),
@@ -239,6 +244,7 @@ function lettersOf(store: Store, root: HTMLElement): Record<string, () => void> 
 }
 
 function closeInnermost(store: Store): boolean {
+  if (store.preview.close()) return true;
   if (store.feature.pinned.value || store.feature.pointed.value) store.feature.unpoint(true);
   else if (store.keysShown.value) store.keysShown.value = false;
   else if (store.starting.shown) store.starting.close();

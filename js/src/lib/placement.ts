@@ -25,7 +25,7 @@ export function usePlacement(
   const [style, setStyle] = useState<Record<string, string>>({});
   useLayoutEffect(() => {
     const own = card.current;
-    const frame = own?.parentElement?.getBoundingClientRect();
+    const frame = (own?.offsetParent ?? own?.parentElement)?.getBoundingClientRect();
     if (!own || !frame || !at?.isConnected) return;
     const [of, [top, bottom]] = [at.getBoundingClientRect(), sightOf(own)];
     const [width, height] = [own.offsetWidth, own.scrollHeight + 2]; // with its border

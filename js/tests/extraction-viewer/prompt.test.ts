@@ -66,3 +66,23 @@ it("is read by itself when the view says so, and keeps its table when it fails l
   await waitFor(() => expect(view.page.getByRole("alert").textContent).toContain("Out of memory."));
   expect(view.page.getByRole("table", { name: "Features by token" })).toBeTruthy();
 });
+
+it("previews a feature somebody rests on, and keeps it once it is pinned", async () => {
+  const view = show();
+  const table = await read(view);
+  const preview = () => view.page.queryByRole("region", { name: "Preview" });
+  await view.user.hover(table.getByRole("button", { name: "Open feature 1808" }));
+  await waitFor(() => expect(preview()?.textContent).toContain("fires on 0.13 % of tokens, max 11.6"));
+  expect(preview()?.querySelectorAll(".pk").length).toBeGreaterThan(2);
+  await view.user.hover(view.page.getByRole("textbox", { name: "Text" }));
+  await waitFor(() => expect(preview()).toBeNull());
+  table.getByRole("button", { name: "Open feature 523" }).focus();
+  await waitFor(() => expect(preview()?.querySelector("b")?.textContent).toBe("523"));
+  await view.user.keyboard("p");
+  await view.user.hover(table.getByRole("button", { name: "Open feature 1808" }));
+  await new Promise((done) => setTimeout(done, 500));
+  expect(preview()?.querySelector("b")?.textContent).toBe("523");
+  expect(within(preview() as HTMLElement).getByRole("button", { name: "Close preview" })).toBeTruthy();
+  await view.user.keyboard("{Escape}");
+  await waitFor(() => expect(preview()).toBeNull());
+});
