@@ -1,6 +1,7 @@
 /** States of the steering widget, and a stand-in for its Python half. */
 import * as wire from "../src/lib/wire";
 import { type Answers, type FakeOptions, FakeWidget, sceneOf } from "./fake";
+import { SHIP } from "./viewer";
 
 const scene = sceneOf("steering");
 
@@ -56,6 +57,7 @@ export class FakeSteering extends FakeWidget<wire.SteeringState, wire.SteeringCo
       if (!this.options.hold) setTimeout(() => this.finish(), 5);
       return { number: next.number };
     },
+    steering_preview: () => SHIP,
     steering_stop: () => this.setState({ run: { ...this.state.run, status: "stopping" } }),
     steering_read: ({ what }) =>
       what === "sweep" ? { ...scene.sweep, number: this.state.swept } : { ...texts(), number: this.state.generated },

@@ -161,12 +161,22 @@ class SteeringConfig(Config):
     prepend_bos: bool = Field(
         default=True, title="Begin with BOS", description="Put BOS before the prompt, as SAEs are trained."
     )
+    chat: bool = Field(
+        default=False, title="Chat", description="The prompt is a user's message, in the model's chat template."
+    )
+    multiplier: float = Field(
+        default=1.0, ge=-100, le=100, title="Multiplier", description="Of all features' change; 0 changes nothing."
+    )
     new_tokens: int = Field(default=60, ge=1, le=100_000, title="New tokens", description="At most so many.")
     temperature: float = Field(
         default=0.7, ge=0, le=100, title="Temperature", description="0 always takes the likeliest token."
     )
     top_p: float = Field(
         default=0.95, gt=0, le=1, title="Top-p", description="Sample from the likeliest tokens with this share."
+    )
+    frequency_penalty: float = Field(
+        default=0.0, ge=-10, le=10, title="Frequency penalty",
+        description="Taken off a token's logit for each time it was written.",
     )
     seed: Seed = Field(default=16, description="Fixes the random choices.")
     strengths: tuple[float, ...] = Field(

@@ -120,15 +120,17 @@ def perplexity(tokens: Sequence[NewToken]) -> float | None:
 # distributions with one uniform number would let a shift anywhere in the vocabulary change the outcome.
 class Sampler:
     """Draws tokens, one after another, from a generator of its own: the likeliest at temperature 0, else from the
-    smallest set of likeliest tokens that together have probability `top_p` (Holtzman et al. 2020), after the
-    temperature."""
+    smallest set of likeliest tokens that together have probability `top_p` (Holtzman et al. 2020), after the penalty on
+    what was written and the temperature."""
 
-    def __init__(self, temperature: float, top_p: float, seed: int) -> None:
-        self._temperature, self._top_p = temperature, top_p
+    def __init__(self, temperature: float, top_p: float, seed: int, penalty: float = 0.0) -> None:
+        self._temperature, self._top_p, self._penalty = temperature, top_p, penalty
         self._generator = torch.Generator().manual_seed(seed)
 
-    def __call__(self, logits: Tensor) -> int:
+    def __call__(self, logits: Tensor, written: Sequence[int] = ()) -> int:
         logits = logits.float()
+        if self._penalty and written:
+            logits = logits - self._penalty * torch.bincount(torch.tensor(written), minlength=len(logits)).to(logits)
         if self._temperature == 0:
             return int(logits.argmax())
         logits = logits / self._temperature
@@ -173,7 +175,8 @@ class Writer:
 
     def __post_init__(self) -> None:
         self._decoder = Decoder(self.lm)
-        self._sampler = Sampler(self.config.temperature, self.config.top_p, self.config.seed)
+        config = self.config
+        self._sampler = Sampler(config.temperature, config.top_p, config.seed, config.frequency_penalty)
         ends: Any = getattr(getattr(self.lm.model, "generation_config", None), "eos_token_id", None)
         ends = self.lm.tokenizer.eos_token_id if ends is None else ends
         self._ends = {int(each) for each in (ends if isinstance(ends, list | tuple) else [ends]) if each is not None}
@@ -184,7 +187,7 @@ class Writer:
             return None
         with self.steering.attached() if self.steering is not None else nullcontext():
             logits = self._decoder(self.ids[-1:] or self.prompt)
-        token = self._sampler(logits[-1])
+        token = self._sampler(logits[-1], self.ids)
         self.ids.append(token)
         if token in self._ends:
             self.finish = "end"

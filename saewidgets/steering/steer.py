@@ -25,10 +25,19 @@ from saewidgets.steering.result import Generation, SteeringResult
 from saewidgets.steering.steered import Steering
 
 
-def prompt_ids(lm: LoadedModel, prompt: str | Sequence[int], prepend_bos: bool) -> list[int]:
+def prompt_ids(lm: LoadedModel, prompt: str | Sequence[int], prepend_bos: bool, chat: bool = False) -> list[int]:
     """Token ids of `prompt`; ids are taken as they are. A special token that is spelled out in a text is text, as in
-    the corpora that SAEs are trained on."""
-    if isinstance(prompt, str):
+    the corpora that SAEs are trained on; with `chat` the tokenizer's template decides."""
+    ids: list[int]
+    if isinstance(prompt, str) and prompt.strip() and chat:
+        if not getattr(lm.tokenizer, "chat_template", None):
+            raise ConfigError(
+                f"The tokenizer of {lm.name} has no chat template.", where="chat",
+                hint="Choose a chat model, or switch Chat off.",
+            )
+        turns = [{"role": "user", "content": readable(prompt, "prompt")}]
+        ids = copy.deepcopy(lm.tokenizer).apply_chat_template(turns, add_generation_prompt=True, return_dict=False)
+    elif isinstance(prompt, str):
         readable(prompt, "prompt")
         # Of a copy: others may be using the tokenizer.
         (ids,) = text_encoder(copy.deepcopy(lm.tokenizer))([prompt])
@@ -80,6 +89,9 @@ def steer(
     positions: Positions | Sequence[int] = "all",
     steer_bos: bool = False,
     prepend_bos: bool = True,
+    chat: bool = False,
+    multiplier: float = 1.0,
+    frequency_penalty: float = 0.0,
     strengths: Sequence[float] | None = None,
     swept: int = 0,
     stop: Stop | None = None,
@@ -103,7 +115,8 @@ def steer(
     return _finished(steps(
         lm, sae, features, prompt, swept=swept, stop=stop, on_token=on_token, new_tokens=new_tokens,
         temperature=temperature, top_p=top_p, seed=seed, positions=positions, steer_bos=steer_bos,
-        prepend_bos=prepend_bos, strengths=tuple(strengths or ()),
+        prepend_bos=prepend_bos, chat=chat, multiplier=multiplier, frequency_penalty=frequency_penalty,
+        strengths=tuple(strengths or ()),
     ))  # fmt: skip
 
 
@@ -141,7 +154,7 @@ def steps(
     chosen = choose(features, sae)
     text = prompt if isinstance(prompt, str) else ""
     config = SteeringConfig(features=tuple(feature for _, feature in chosen), prompt=text, **settings)
-    ids = prompt_ids(lm, prompt, config.prepend_bos)
+    ids = prompt_ids(lm, prompt, config.prepend_bos, config.chat)
     check_fits(len(ids), config.new_tokens, lm.context)
     if isinstance(config.positions, tuple) and config.positions[-1] >= len(ids):
         raise ConfigError(
@@ -202,7 +215,7 @@ class _Session:
     def _steering(self, chosen: list[Chosen] | None = None) -> Steering:
         return Steering(
             self._lm, self._chosen if chosen is None else chosen, positions=self._config.positions,
-            steer_bos=self._config.steer_bos, prompt_tokens=len(self._ids),
+            steer_bos=self._config.steer_bos, prompt_tokens=len(self._ids), multiplier=self._config.multiplier,
         )
 
     def _advance(self, writers: Sequence[Writer]) -> Generator[None, None, None]:

@@ -31,11 +31,12 @@ class _SteeredPoint:
 
 
 class Steering:
-    """What `steered` yields: which features, and how much they changed so far. Arguments as there."""
+    """What `steered` yields: which features, and how much they changed so far. Arguments as there; `multiplier` is of
+    the whole change."""
 
     def __init__(
         self, model: Any, chosen: Sequence[Chosen], *, positions: Positions = "all", steer_bos: bool = False,
-        tokenizer: Any = None, prompt_tokens: int | None = None,
+        tokenizer: Any = None, prompt_tokens: int | None = None, multiplier: float = 1.0,
     ) -> None:
         lm = model if isinstance(model, LoadedModel) else None
         self.model: nn.Module = lm.model if lm is not None else model
@@ -52,7 +53,7 @@ class Steering:
         groups: dict[SteeringSource, list[SteeringFeature]] = {}
         for source, feature in chosen:
             source.points(self.model)  # also of what changes nothing: a mistake shows at strength 0 too
-            if not feature.changes_nothing:
+            if multiplier and not feature.changes_nothing:
                 groups.setdefault(source, []).append(feature)
         self._places = [
             _SteeredPoint(*source.points(self.model), LatentChange(source.sae, features))
@@ -63,6 +64,7 @@ class Steering:
             names.setdefault(place.out.place.name, set()).add(place.out.name)
         for place in self._places:
             place.ahead = place.into.name != place.out.name or len(names[place.out.place.name]) > 1
+        self._multiplier = multiplier
         self._tracker: PositionTracker | None = None
         if self._places:
             _refuse_compiled(self.model)
@@ -136,7 +138,7 @@ class Steering:
                 change = change.to(h.device)
                 total = change if total is None else total + change
             assert total is not None
-            return self._changed(point.name, h, total, mask)
+            return self._changed(point.name, h, total * self._multiplier, mask)
 
         return write
 

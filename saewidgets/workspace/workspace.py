@@ -338,8 +338,8 @@ class Workspace:
             tokenizer: of a model that is given as an object.
             swept: number of the feature that `strengths` are for.
             stop, on_token: called at every token, from a background thread.
-            settings: ``new_tokens temperature top_p seed positions steer_bos prepend_bos strengths``, see
-                `SteeringConfig`.
+            settings: ``new_tokens temperature top_p frequency_penalty seed multiplier positions steer_bos prepend_bos
+                chat strengths``, see `SteeringConfig`.
 
         Returns:
             a `SteeringResult`: ``.baseline``, ``.steered``, ``.sweep``, ``.to_data()``, and an HTML representation.

@@ -98,6 +98,16 @@ def test_the_same_seed_gives_the_same_texts_and_another_one_others(demo: LoadedM
     assert one.baseline.ids != other.baseline.ids
 
 
+def test_a_multiplier_is_of_the_change_and_a_penalty_of_what_was_written(demo: LoadedModel, demo_sae: Any) -> None:
+    greedy_: dict[str, Any] = {"new_tokens": 12, "temperature": 0}
+    double = steer(demo, demo_sae, [feature(5, 8.0)], PROMPT, **greedy_)
+    assert steer(demo, demo_sae, [feature(5, 4.0)], PROMPT, multiplier=2, **greedy_).steered.ids == double.steered.ids
+    off = steer(demo, demo_sae, [feature(5, 8.0)], PROMPT, multiplier=0, **greedy_)
+    assert off.steered.ids == off.baseline.ids == double.baseline.ids
+    once = steer(demo, demo_sae, [feature(5, 8.0)], PROMPT, frequency_penalty=10, **greedy_)
+    assert len(set(once.baseline.ids)) == 12 > len(set(double.baseline.ids))
+
+
 def test_a_small_change_leaves_most_of_a_sampled_text(demo: LoadedModel, demo_sae: Any) -> None:
     """The runs share their random numbers: otherwise sampled texts part at once."""
     where = [
@@ -299,7 +309,14 @@ def test_prompts(tiny: LoadedModel) -> None:
     assert with_bos == [0, *without]
     assert 0 not in prompt_ids(tiny, "a <|bos|> b", False)
     with pytest.raises(ConfigError, match="prompt is empty"):
-        prompt_ids(tiny, "", False)
+        prompt_ids(tiny, "", False, chat=True)
+    with pytest.raises(ConfigError, match="no chat template"):
+        prompt_ids(tiny, "king", True, chat=True)
+    tiny.tokenizer.chat_template = "{% for m in messages %}<{{ m['role'] }}>{{ m['content'] }}{% endfor %}<reply>"
+    try:
+        assert tiny.tokenizer.decode(prompt_ids(tiny, "king", True, chat=True)) == "<user>king<reply>"
+    finally:
+        tiny.tokenizer.chat_template = None
     with pytest.raises(ConfigError, match="no token 300"):
         prompt_ids(tiny, [3, 300], False)
 

@@ -191,13 +191,29 @@ function Row({ store, shown, max, stop, onFocus }: RowProps) {
       ) : (
         <Concordance passage={drawn} {...range} max={max} breaks={line_breaks} />
       )}
-      <Copy
-        store={store}
-        quiet
-        label="Copy example"
-        tabIndex={stop ? 0 : -1}
-        text={() => copyOf(drawn, open ? "full" : context)}
-      />
+      <span class="row">
+        <Button
+          small
+          kind="quiet"
+          icon="play"
+          label="Test this"
+          tabIndex={stop ? 0 : -1}
+          disabled={!store.opened?.live}
+          onClick={(event) => {
+            event.stopPropagation(); // the row opens on a click
+            feature.text.value = copyOf(drawn, open ? "full" : context).trim();
+            void feature.test();
+            row.current?.closest(".fp-in")?.querySelector<HTMLElement>(".own-text textarea")?.focus();
+          }}
+        />
+        <Copy
+          store={store}
+          quiet
+          label="Copy example"
+          tabIndex={stop ? 0 : -1}
+          text={() => copyOf(drawn, open ? "full" : context)}
+        />
+      </span>
     </li>
   );
 }

@@ -155,6 +155,11 @@ export interface Loaded {
   groups: ShownGroup[];
 }
 
+export const loadedOf = (answer: Answer<wire.FeaturePage>): Loaded => ({
+  page: answer.value,
+  groups: groupsOf(answer.value, activationsOf(answer)),
+});
+
 export interface Pointed {
   info: TokenInfo;
   element: HTMLElement;
@@ -247,8 +252,7 @@ export class FeatureView {
   }
 
   async read(index: number, signal: AbortSignal): Promise<Loaded> {
-    const answer = await this.ask("open_feature", signal, index);
-    return { page: answer.value, groups: groupsOf(answer.value, activationsOf(answer)) };
+    return loadedOf(await this.ask("open_feature", signal, index));
   }
 
   /** Asks for the neighbours' pages, one after the other, for as long as this feature is shown. */

@@ -224,7 +224,12 @@ export function PageBar({ store, open, index }: BarProps) {
         onClick={() => store.star(index, !starred)}
       />
       <Button text="Steer" small disabled={open.d_sae === 0} onClick={() => store.steer(index)} />
-      <Copy store={store} icon="link" label="Copy link to this view" text={() => page?.link ?? ""} />
+      <Copy
+        store={store}
+        icon="link"
+        label="Copy link to this view"
+        text={() => linkTo(page, store.feature.text.value)}
+      />
       <Button small icon="more" label={more} popup="menu" expanded={menu} onClick={() => setMenu(!menu)} />
       {menu && (
         <div class="in-bar">
@@ -256,6 +261,12 @@ export function PageBar({ store, open, index }: BarProps) {
       )}
     </div>
   );
+}
+
+/** Code that shows a feature again, with the text that is tested. */
+function linkTo(page: FeaturePage | undefined, text: string): string {
+  const test = text.trim() && `, "test": ${JSON.stringify(text)}`;
+  return (page?.link ?? "").replace(/\}\)$/, () => `${test}})`);
 }
 
 function Jump({ store, open, index }: BarProps) {

@@ -62,12 +62,13 @@ export class Preview {
   }
 }
 
-export function PreviewCard({ preview }: { preview: Preview }) {
+/** `aside`: to the right of what it is about, so that the rows below stay in sight. */
+export function PreviewCard({ preview, aside = false }: { preview: Preview; aside?: boolean }) {
   const card = useRef<HTMLElement>(null);
   const at = preview.at.value;
   const pinned = preview.pinned.value;
   const { data, problem } = preview.loaded.value;
-  const style = usePlacement(card, at, [data, problem], true);
+  const style = usePlacement(card, at, [data, problem], aside);
   useLayoutEffect(() => {
     if (at && !at.isConnected && !pinned) preview.show(null);
   });

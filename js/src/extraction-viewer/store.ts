@@ -67,6 +67,9 @@ export class Store extends BaseStore<wire.ViewerState, wire.ViewerCommand, CardO
       (index) => this.list.beside(index),
     );
     this.labelling = new Labelling(this.rpc);
+    this.feature.text.subscribe((test) => {
+      if (test !== this.view.value.test) this.show({ test });
+    });
     this.prompt = new PromptStore(this.rpc, (prompt) => this.show({ prompt }));
     this.preview = new Preview(host, stop, (index, signal) => this.feature.read(Number(index), signal));
     this.starting = new Starting(
@@ -172,6 +175,7 @@ export class Store extends BaseStore<wire.ViewerState, wire.ViewerCommand, CardO
     const after = { ...before, ...change };
     this.view.value = after;
     this.askedFor(before.dialog_sae, after.dialog_sae);
+    if (change.test !== undefined) this.feature.text.value = change.test;
     if (change.prompt !== undefined) this.prompt.text.value = change.prompt;
     this.seeking = true;
     const sameList = JSON.stringify(before.query) === JSON.stringify(after.query);

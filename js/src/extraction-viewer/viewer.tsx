@@ -74,7 +74,7 @@ export function Viewer({ store }: { store: Store }) {
           <Jobs store={store} />
         </>
       )}
-      <PreviewCard preview={store.preview} />
+      <PreviewCard preview={store.preview} aside />
     </>
   );
 }

@@ -100,7 +100,7 @@ export interface LogitsJob { id: string; status: string; fraction: number; rate:
 export interface ExtractionCard { id: string; status: string; fraction: number; rate: number | null; eta_seconds: number | null; phase: string | null; queue_position: number | null; note: Note | null; created_at: number; sae_id: string | null; training_id: string | null; name: string; source: string; source_label: string; repo_id: string | null; training_name: string | null; model: string; d_sae: number; tokens_total: number; tokens_done: number; seen: number | null; dead: number | null; dense: number | null; size_bytes: number | null; seconds_running: number; has_logits: boolean; logits: LogitsJob | null; place: string[]; has_files: boolean }
 export interface LabelJob { id: string; status: string; fraction: number; rate: number | null; eta_seconds: number | null; phase: string | null; queue_position: number | null; note: Note | null; created_at: number; done: number; total: number; model: string; said: string }
 export interface FeatureQuery { search: string; show: "all" | "labelled" | "unlabelled" | "starred" | "dead" | "live" | "dense"; sort: "index" | "density" | "max" | "label" | "score"; descending: boolean }
-export interface ViewerView { tab: "features" | "prompt" | "jobs"; extraction_id: string | null; feature: number | null; query: FeatureQuery; context: "short" | "snippet" | "full"; line_breaks: boolean; prompt: string; dialog_sae: string | null }
+export interface ViewerView { tab: "features" | "prompt" | "jobs"; extraction_id: string | null; feature: number | null; query: FeatureQuery; context: "short" | "snippet" | "full"; line_breaks: boolean; prompt: string; test: string; dialog_sae: string | null }
 export interface OpenExtraction { id: string; name: string; model: string; hook_name: string; d_sae: number; n_tokens: number; context_size: number; dead: number; labelled: number; versions: Choice[]; live: boolean; live_note: string }
 export interface ViewerState { revision: number; workspace: string; notice: Note | null; updated_at: number; code: string; below: "" | "steering" | "download"; cards: ExtractionCard[]; total: number; active: number; open: OpenExtraction | null; view: ViewerView; n_saes: number; labelling: LabelJob | null; features_revision: number }
 export interface SaeChoice { id: string; name: string; source: string; source_label: string; model: string | null; layer: number | null; d_sae: number; features_extracted: string; state: "ok" | "missing" | "downloading" }
@@ -138,7 +138,7 @@ export type TextName = "baseline" | "steered";
 export type PresetAction = "save" | "load" | "delete";
 export interface SteeringSae { id: string; name: string; model: string | null; hook_name: string | null; d_sae: number }
 export interface SteeringRow { key: string; sae_id: string; sae: string; index: number; label: string; mode: "add_max" | "add" | "clamp" | "conditional_clamp" | "scale" | "ablate"; strength: number; a_max: number | null; usual: number | null; basis: string; pending: boolean; problem: Note | null }
-export interface SteeringSettings { positions: "all" | "generated" | "prompt" | number[]; steer_bos: boolean; prepend_bos: boolean; prompt: string; new_tokens: number; temperature: number; top_p: number; seed: number; strengths: number[]; swept: string }
+export interface SteeringSettings { positions: "all" | "generated" | "prompt" | number[]; steer_bos: boolean; prepend_bos: boolean; chat: boolean; multiplier: number; prompt: string; new_tokens: number; temperature: number; top_p: number; frequency_penalty: number; seed: number; strengths: number[]; swept: string }
 export interface LiveText { run: "baseline" | "steered" | "sweep"; strength: number | null; tokens: number; text: string }
 export interface SteeringRun { number: number; kind: "generate" | "sweep"; status: "idle" | "running" | "stopping" | "done" | "stopped" | "failed"; phase: string; texts: LiveText[]; seconds: number; problem: Note | null }
 export interface Gauge { ratio: number | null; over: string }
@@ -256,10 +256,11 @@ export type SteeringCommand =
   | { kind: "steering_next"; number: number; text: "baseline" | "steered"; token: number }
   | { kind: "steering_preset"; action: "save" | "load" | "delete"; name: string; replace?: boolean }
   | { kind: "steering_presets" }
+  | { kind: "steering_preview"; key: string }
   | { kind: "steering_read"; what?: "generate" | "sweep" }
   | { kind: "steering_remove"; key: string }
   | { kind: "steering_stop" }
-  | { kind: "steering_tokens"; prompt: string };
+  | { kind: "steering_tokens"; prompt: string; chat?: boolean };
 /** Of the commands that are not here, null. */
 export interface Answers {
   check: CheckResult;
@@ -333,16 +334,17 @@ export interface Answers {
   steering_next: SteeringNextData;
   steering_preset: PresetRecord[];
   steering_presets: PresetRecord[];
+  steering_preview: FeaturePage;
   steering_read: SteeringTexts | null;
   steering_tokens: string[];
 }
 export const EMPTY_STATE: PanelState = {"revision": 0, "workspace": "default workspace", "notice": null, "updated_at": 0.0, "cards": [], "total": 0, "jobs": 0, "charts": {"training_ids": [], "followed": [], "x_axis": "tokens", "x_range": "active", "metrics": ["loss", "l0", "fvu"], "log_x": false, "log_y": true, "show_raw": true, "smoothing": 40, "theme": "light", "longer": false, "zoomed": false, "summaries": [], "choices": {}}, "devices": [], "compare": null, "templates_revision": 0, "sae_shown": null};
 export const EMPTY_HUB: HubState = {"revision": 0, "workspace": "default workspace", "notice": null, "updated_at": 0.0, "repository": "", "downloads": [], "devices": [], "known": 0, "has_token": false, "account": null, "can_open": false, "embedded": false};
 export const EMPTY_BROWSER: SaeBrowserState = {"revision": 0, "workspace": "default workspace", "notice": null, "updated_at": 0.0, "cards": [], "matching": 0, "matching_bytes": 0, "total": 0, "page_size": 50, "query": {"source": null, "model": null, "layer": null, "architecture": null, "format": null, "search": "", "sort": "newest", "offset": 0}, "facets": {"source": [], "model": [], "layer": [], "architecture": [], "format": []}, "not_imported": {"total": 0, "runs": []}, "selected": [], "export_formats": [], "below": "", "revealed": null};
-export const EMPTY_VIEWER: ViewerState = {"revision": 0, "workspace": "default workspace", "notice": null, "updated_at": 0.0, "code": "", "below": "", "cards": [], "total": 0, "active": 0, "open": null, "view": {"tab": "features", "extraction_id": null, "feature": null, "query": {"search": "", "show": "all", "sort": "index", "descending": false}, "context": "snippet", "line_breaks": false, "prompt": "", "dialog_sae": null}, "n_saes": 0, "labelling": null, "features_revision": 0};
-export const EMPTY_STEERING: SteeringState = {"revision": 0, "workspace": "default workspace", "notice": null, "updated_at": 0.0, "saes": [], "sae_id": "", "rows": [], "settings": {"positions": "all", "steer_bos": false, "prepend_bos": true, "prompt": "", "new_tokens": 60, "temperature": 0.7, "top_p": 0.95, "seed": 16, "strengths": [-4.0, -2.0, 0.0, 2.0, 4.0], "swept": ""}, "gauge": {"ratio": null, "over": ""}, "run": {"number": 0, "kind": "generate", "status": "idle", "phase": "", "texts": [], "seconds": 0.0, "problem": null}, "generated": 0, "swept": 0, "presets": 0, "code": "", "can_browse": false, "can_close": false, "embedded": false};
+export const EMPTY_VIEWER: ViewerState = {"revision": 0, "workspace": "default workspace", "notice": null, "updated_at": 0.0, "code": "", "below": "", "cards": [], "total": 0, "active": 0, "open": null, "view": {"tab": "features", "extraction_id": null, "feature": null, "query": {"search": "", "show": "all", "sort": "index", "descending": false}, "context": "snippet", "line_breaks": false, "prompt": "", "test": "", "dialog_sae": null}, "n_saes": 0, "labelling": null, "features_revision": 0};
+export const EMPTY_STEERING: SteeringState = {"revision": 0, "workspace": "default workspace", "notice": null, "updated_at": 0.0, "saes": [], "sae_id": "", "rows": [], "settings": {"positions": "all", "steer_bos": false, "prepend_bos": true, "chat": false, "multiplier": 1.0, "prompt": "", "new_tokens": 60, "temperature": 0.7, "top_p": 0.95, "frequency_penalty": 0.0, "seed": 16, "strengths": [-4.0, -2.0, 0.0, 2.0, 4.0], "swept": ""}, "gauge": {"ratio": null, "over": ""}, "run": {"number": 0, "kind": "generate", "status": "idle", "phase": "", "texts": [], "seconds": 0.0, "problem": null}, "generated": 0, "swept": 0, "presets": 0, "code": "", "can_browse": false, "can_close": false, "embedded": false};
 export const ALL_SAES: SaeQuery = {"source": null, "model": null, "layer": null, "architecture": null, "format": null, "search": "", "sort": "newest", "offset": 0};
-export const FIRST_VIEW: ViewerView = {"tab": "features", "extraction_id": null, "feature": null, "query": {"search": "", "show": "all", "sort": "index", "descending": false}, "context": "snippet", "line_breaks": false, "prompt": "", "dialog_sae": null};
+export const FIRST_VIEW: ViewerView = {"tab": "features", "extraction_id": null, "feature": null, "query": {"search": "", "show": "all", "sort": "index", "descending": false}, "context": "snippet", "line_breaks": false, "prompt": "", "test": "", "dialog_sae": null};
 export const PAGE = 2000;
 export const NEW_TOKENS = 4096;
 export const TEMPLATE_BYTES = 8388608;

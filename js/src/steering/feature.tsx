@@ -133,7 +133,15 @@ export function Feature({ store, row, several }: Props) {
     <li class="sf" aria-label={`Feature ${index}`} ref={root}>
       <i class="swatch" style={{ "--c": `var(--sw-s${colour})` }} aria-hidden="true" />
       <span class="el sm" title={title.filter(Boolean).join("\n")}>
-        <b>{index}</b> <bdi>{label}</bdi>
+        <span data-preview={row.key}>
+          <Button
+            text={index}
+            kind="link"
+            label={`Examples of feature ${index}`}
+            onClick={({ currentTarget }) => store.preview.show((currentTarget as HTMLElement).parentElement, true)}
+          />
+        </span>{" "}
+        <bdi>{label}</bdi>
         {several && <span class="t2">{` ${visible(row.sae)}`}</span>}
       </span>
       <Pick
@@ -347,7 +355,7 @@ const OPTIONS: Record<PositionWord | "chosen", string> = {
 const PROMPT_RESTS = 400; // ms after the last key in the prompt
 
 export function Positions({ store }: { store: Store }) {
-  const { positions, prompt, steer_bos } = store.settings();
+  const { positions, prompt, chat, steer_bos } = store.settings();
   const choosing = store.choosing.value;
   const selected = choosing || Array.isArray(positions) ? "chosen" : positions;
   const known = store.state.value.rows.length > 0;
@@ -355,7 +363,7 @@ export function Positions({ store }: { store: Store }) {
     if (selected !== "chosen" || !known) return;
     const timer = setTimeout(() => store.loadTokens(), store.tokens.value === null ? 0 : PROMPT_RESTS);
     return () => clearTimeout(timer);
-  }, [selected, prompt, known, store]);
+  }, [selected, prompt, chat, known, store]);
   return (
     <div class="pp">
       <div class="row w sm">

@@ -1,6 +1,6 @@
-/** The prompt, how to sample, and the two buttons. */
+/** The prompt; how to sample, and the two buttons. */
 import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
-import { Button } from "../lib/controls";
+import { Button, Checkbox } from "../lib/controls";
 import { parseInteger, parseNumber } from "../lib/format";
 import { Field, FieldBox } from "../lib/forms";
 import { HiddenNote } from "../lib/tokens";
@@ -16,7 +16,12 @@ interface NumberField {
 }
 
 const most = NEW_TOKENS.toLocaleString("en-US");
-const FIELDS: Record<"new_tokens" | "temperature" | "top_p" | "seed", NumberField> = {
+type FieldName = "multiplier" | "new_tokens" | "temperature" | "top_p" | "frequency_penalty" | "seed";
+const FIELDS: Record<FieldName, NumberField> = {
+  multiplier: {
+    ...{ label: "Multiplier", parse: parseNumber, low: -100, high: 100 },
+    why: "Enter −100 to 100; it multiplies the change of all features.",
+  },
   new_tokens: {
     ...{ label: "New tokens", parse: parseInteger, low: 1, high: NEW_TOKENS },
     why: `Enter 1 to ${most}; 60 is usual.`,
@@ -29,20 +34,21 @@ const FIELDS: Record<"new_tokens" | "temperature" | "top_p" | "seed", NumberFiel
     ...{ label: "Top-p", parse: parseNumber, low: Number.MIN_VALUE, high: 1 },
     why: "Enter a number above 0, at most 1.",
   },
+  frequency_penalty: {
+    ...{ label: "Frequency penalty", parse: parseNumber, low: -10, high: 10 },
+    why: "Enter −10 to 10; it is taken off a token’s logit each time it was written.",
+  },
   seed: {
     ...{ label: "Seed", parse: parseInteger, low: 0, high: Number.MAX_SAFE_INTEGER },
     why: "Enter a whole number, 0 or more.",
   },
 };
-const NAMES = Object.keys(FIELDS) as (keyof typeof FIELDS)[];
+const NAMES = Object.keys(FIELDS) as FieldName[];
 
 export function Prompt({ store }: { store: Store }) {
-  const { prompt } = store.settings();
-  const { status } = store.state.value.run;
-  const running = store.running;
-  const wrong = NAMES.map((name) => FIELDS[name]).filter(({ label }) => store.invalid.value.has(label));
+  const { prompt, chat } = store.settings();
   return (
-    <div class="bd line">
+    <div class="bd">
       <Field
         label="Prompt"
         rows={2}
@@ -56,18 +62,38 @@ export function Prompt({ store }: { store: Store }) {
         }}
       />
       <HiddenNote text={prompt} />
-      <div class="row w settings end mt8">
+      <Checkbox label="Chat" checked={chat} onChange={(on) => store.set({ chat: on })}>
+        Chat: a user’s message, in the model’s chat template
+      </Checkbox>
+    </div>
+  );
+}
+
+export function Settings({ store }: { store: Store }) {
+  const { status } = store.state.value.run;
+  const running = store.running;
+  const wrong = NAMES.map((name) => FIELDS[name]).filter(({ label }) => store.invalid.value.has(label));
+  return (
+    <div class="bd line">
+      <div class="row w settings end">
         {NAMES.map((name) => (
           <Setting key={name} store={store} name={name} />
         ))}
-        <div class="sp" />
-        <Button
-          text={status === "stopping" ? "Stopping…" : "Stop"}
-          icon="stop"
-          disabled={!running || status === "stopping"}
-          onClick={() => store.stopWriting()}
-        />
-        <Button text="Generate" kind="primary" icon="play" disabled={running} onClick={() => store.start("generate")} />
+        <div class="row">
+          <Button
+            text={status === "stopping" ? "Stopping…" : "Stop"}
+            icon="stop"
+            disabled={!running || status === "stopping"}
+            onClick={() => store.stopWriting()}
+          />
+          <Button
+            text="Generate"
+            kind="primary"
+            icon="play"
+            disabled={running}
+            onClick={() => store.start("generate")}
+          />
+        </div>
       </div>
       {wrong.map(({ label, why }) => (
         <p key={label} class="sm bad" role="alert">
@@ -78,7 +104,7 @@ export function Prompt({ store }: { store: Store }) {
   );
 }
 
-function Setting({ store, name }: { store: Store; name: keyof typeof FIELDS }) {
+function Setting({ store, name }: { store: Store; name: FieldName }) {
   const { label, parse, low, high, why } = FIELDS[name];
   const value = store.settings()[name];
   const [typed, setTyped] = useState<string | null>(null);

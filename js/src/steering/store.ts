@@ -1,5 +1,7 @@
 /** The steering widget on the page: its state, what is being edited, and the commands it sends. */
 import { type Signal, signal } from "@preact/signals";
+import { loadedOf } from "../extraction-viewer/feature";
+import { Preview } from "../extraction-viewer/preview";
 import type { Answer, Model } from "../lib/rpc";
 import { BaseStore, Chosen, withKey } from "../lib/store";
 import * as wire from "../lib/wire";
@@ -43,11 +45,15 @@ export class Store extends BaseStore<wire.SteeringState, wire.SteeringCommand, n
   readonly focusField: Signal<string | null> = signal(null);
   /** A feature whose slider gets the focus once its row is there. */
   readonly focusRow: Signal<string | null> = signal(null);
+  readonly preview: Preview;
   private tokensOf: string | null = null;
 
   constructor(model: Model, host: Element, stop: AbortSignal) {
     super(model, host, stop, wire.EMPTY_STEERING);
     this.choosing.value = Array.isArray(this.state.value.settings.positions);
+    this.preview = new Preview(host, stop, async (key, signal) =>
+      loadedOf(await this.rpc.send({ kind: "steering_preview", key }, { signal })),
+    );
     this.follow(
       (before, after, first) => {
         if (first || before.generated !== after.generated) void this.readTexts("generate", after.generated);
@@ -167,11 +173,12 @@ export class Store extends BaseStore<wire.SteeringState, wire.SteeringCommand, n
   }
 
   async loadTokens(): Promise<void> {
-    const { prompt } = this.settings();
-    if (this.tokensOf === prompt && this.tokens.value) return;
-    this.tokensOf = prompt;
-    const answer = await this.command("tokens", "Reading the prompt", { kind: "steering_tokens", prompt });
-    if (this.tokensOf !== prompt) return; // typed on
+    const { prompt, chat } = this.settings();
+    const key = `${chat} ${prompt}`;
+    if (this.tokensOf === key && this.tokens.value) return;
+    this.tokensOf = key;
+    const answer = await this.command("tokens", "Reading the prompt", { kind: "steering_tokens", prompt, chat });
+    if (this.tokensOf !== key) return; // typed on
     this.tokens.value = answer?.value ?? null;
     if (this.tokens.value === null) this.tokensOf = null;
     const n = this.tokens.value?.length ?? 0;
@@ -286,6 +293,7 @@ export class Store extends BaseStore<wire.SteeringState, wire.SteeringCommand, n
   }
 
   closeInnermost(): boolean {
+    if (this.preview.close()) return true;
     if (this.picked.value !== null) {
       void this.pick(null);
       return true;

@@ -1,5 +1,6 @@
-/** Header, features, prompt, result, sweep, footer. */
+/** Header, prompt, features, settings, result, sweep, footer. */
 import { useState } from "preact/hooks";
+import { PreviewCard } from "../extraction-viewer/preview";
 import { onSubmit, useOpened, useUid } from "../lib/a11y";
 import { Button, Cut, NoteBox, useHelp } from "../lib/controls";
 import { CodeLine, copyText } from "../lib/copy";
@@ -11,7 +12,7 @@ import type { Model } from "../lib/rpc";
 import { visible } from "../lib/tokens";
 import type { PresetRecord } from "../lib/wire";
 import { AddBox, Feature, Gauge, Hits, Positions, type Search, useSearch } from "./feature";
-import { Prompt } from "./prompt";
+import { Prompt, Settings } from "./prompt";
 import { Result, Sweep } from "./result";
 import { PRESETS, Store, WIDGET } from "./store";
 import { doneWords, progressWords } from "./words";
@@ -40,13 +41,15 @@ export function Widget({ store }: { store: Store }) {
         <Empty store={store} search={search} />
       ) : (
         <>
-          <Features store={store} search={search} />
           <Prompt store={store} />
+          <Features store={store} search={search} />
+          <Settings store={store} />
           <Result store={store} />
           <Sweep store={store} />
         </>
       )}
       <Footer store={store} />
+      <PreviewCard preview={store.preview} />
     </>
   );
 }
@@ -130,7 +133,7 @@ function Features({ store, search }: { store: Store; search: Search }) {
   const rows = store.rows();
   const several = new Set(rows.map((row) => row.sae_id)).size > 1;
   return (
-    <div class="bd feats">
+    <div class="bd line feats">
       <FeaturesBar store={store} search={search} />
       <ul aria-label="Features to steer with">
         {rows.map((row) => (
@@ -153,7 +156,8 @@ function Empty({ store, search }: { store: Store; search: Search }) {
   const where = code ? `, ws=${code}` : "";
   return (
     <>
-      <div class="bd feats">
+      <Prompt store={store} />
+      <div class="bd line feats">
         <FeaturesBar store={store} search={search} />
       </div>
       <EmptyBox

@@ -87,6 +87,7 @@ class ViewerView(Wire):
     context: Context = "snippet"
     line_breaks: bool = False
     prompt: str = Field(default="", max_length=100_000)
+    test: str = Field(default="", max_length=100_000)  # the text in *Test your text*
     dialog_sae: str | None = None  # *Start extraction* is asked for with this SAE chosen; None when it is closed
 
 

@@ -58,10 +58,13 @@ class SteeringSettings(Wire):
     positions: PositionWord | tuple[Place, ...] = "all"
     steer_bos: bool = False
     prepend_bos: bool = True
+    chat: bool = False
+    multiplier: float = Field(default=1.0, ge=-100, le=100)
     prompt: str = Field(default="", max_length=PROMPT)
     new_tokens: int = Field(default=60, ge=1, le=NEW_TOKENS)
     temperature: float = Field(default=0.7, ge=0, le=100)
     top_p: float = Field(default=0.95, gt=0, le=1)
+    frequency_penalty: float = Field(default=0.0, ge=-10, le=10)
     seed: int = Field(default=16, ge=0, le=2**53 - 1)
     strengths: tuple[Strength, ...] = Field(default=(-4.0, -2.0, 0.0, 2.0, 4.0), min_length=1, max_length=12)
     swept: str = ""  # key of the feature that is swept; "" is the first

@@ -13,8 +13,10 @@ from pydantic import Field
 
 from saewidgets.config import SteeringConfig
 from saewidgets.errors import ConfigError, NotFoundError, SAEWidgetsError, StateError
-from saewidgets.widgets.commands import Commands, command, slow_command
+from saewidgets.widgets.commands import Commands, Table, command, slow_command
+from saewidgets.widgets.extraction_viewer.feature_pages import feature_page
 from saewidgets.widgets.messages import steering as messages
+from saewidgets.widgets.messages.features import FeaturePage
 from saewidgets.widgets.messages.wire import Index, Note
 from saewidgets.widgets.shell import slow_workers
 from saewidgets.widgets.steering.state import SteeringModel, label_of
@@ -182,13 +184,25 @@ class SteeringCommands(Commands):
         return messages.SteeringHits(sae_id=record.id, text=text, hits=hits, note=note)
 
     @slow_command
-    def steering_tokens(self, prompt: Annotated[str, Field(max_length=messages.PROMPT)]) -> tuple[str, ...]:
+    def steering_tokens(
+        self, prompt: Annotated[str, Field(max_length=messages.PROMPT)], chat: bool = False
+    ) -> tuple[str, ...]:
         rows, settings = self._model.rows, self._model.settings
         sae_id = rows[0].sae_id if rows else self._model.state().sae_id
         if not sae_id:
             raise StateError("Without an SAE the model is not known.", hint="Add a feature first.")
-        found = self._steering.tokens(sae_id, prompt, prepend_bos=settings.prepend_bos)
+        found = self._steering.tokens(sae_id, prompt, prepend_bos=settings.prepend_bos, chat=chat)
         return tuple(each.piece for each in found)
+
+    @command
+    def steering_preview(self, key: str) -> Table[FeaturePage]:
+        """What a chosen feature fires on, in the newest extraction of its SAE; as the viewer's `open_feature`."""
+        row, features, extractions = self._model.row(key), self._workspace.features, self._workspace.extractions
+        record = extractions.latest(row.sae_id) if row is not None else None
+        if row is None or record is None or not record.has_data:
+            raise StateError("Its features were not extracted yet.", hint="Start an extraction in the viewer.")
+        data, feature = features.data(record.id, row.index), features.feature(record.id, row.index)
+        return feature_page(record, extractions.open(record.id).manifest, data, feature, link="")
 
     # --------------------------------------------------------------------------------------------- writing
 

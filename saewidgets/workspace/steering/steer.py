@@ -240,11 +240,11 @@ class Steering:
             pass
         return result
 
-    def tokens(self, sae_id: str, prompt: str, *, prepend_bos: bool = True) -> list[PromptToken]:
+    def tokens(self, sae_id: str, prompt: str, *, prepend_bos: bool = True, chat: bool = False) -> list[PromptToken]:
         """The tokens that positions count, of the model of an SAE.
 
         Raises:
-            ConfigError: the prompt is empty.
+            ConfigError: the prompt is empty, or the model has no chat template.
             StateError, NotFoundError: there is no such SAE, or its model cannot be loaded.
         """
         # Torch: seconds to import.
@@ -252,7 +252,7 @@ class Steering:
         from saewidgets.steering.steer import prompt_ids
 
         model = self._live.open(self.subject(sae_id)).model
-        ids = prompt_ids(model.lm, prompt, prepend_bos)
+        ids = prompt_ids(model.lm, prompt, prepend_bos, chat)
         bos, pieces = special_tokens(model.lm.tokenizer).bos, model.text.pieces(ids)
         return [PromptToken(token, piece, token == bos) for token, piece in zip(ids, pieces, strict=True)]
 
@@ -275,7 +275,7 @@ class Steering:
         if not all(map(self._live.has_model, subjects)):
             return None
         lm = self._live.open(subjects[0]).model.lm
-        ids = prompt_ids(lm, config.prompt, config.prepend_bos)
+        ids = prompt_ids(lm, config.prompt, config.prepend_bos, config.chat)
         chosen = config.positions if isinstance(config.positions, tuple) else (0,)
         if chosen[-1] >= len(ids) or (lm.context is not None and len(ids) > lm.context):
             return None  # errors come up when it is generated
@@ -283,7 +283,7 @@ class Steering:
         features = self._complete(found, lambda: lm)
         steering = Attached(
             lm, choose(features, sources), positions=config.positions, steer_bos=config.steer_bos,
-            prompt_tokens=len(ids),
+            prompt_tokens=len(ids), multiplier=config.multiplier,
         )  # fmt: skip
 
         def forward() -> float | None:

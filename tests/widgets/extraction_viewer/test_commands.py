@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,8 +21,10 @@ from saewidgets.widgets.commands import BUFFER_LIMIT, FieldsError
 from saewidgets.widgets.extraction_viewer.feature_pages import activation_histogram, edge, floats, notes_of, row_of
 from saewidgets.widgets.extraction_viewer.state import form_fields
 from saewidgets.widgets.messages.features import FeatureQuery, LabelRequest
+from saewidgets.widgets.steering.widget import Steering
 from saewidgets.workspace import Workspace
 from tests.conftest import TINY_TEXT
+from tests.widgets.conftest import run
 from tests.widgets.extraction_viewer.conftest import HOSTILE, D, numbers
 
 # ------------------------------------------------------------------------------------------------ starting one
@@ -195,6 +198,19 @@ def test_a_page(call: Callable[..., Any], ws: Workspace, ext: str, live: list[in
     dead = call("open_feature", index=next(index for index in range(D) if index not in live))
     page = dead.value
     assert (page.groups, page.histogram, page.tokens, dead.buffers) == ((), None, (), (b"",))
+
+
+def test_steering_previews_the_page_of_a_feature(
+    call: Callable[..., Any], ws: Workspace, sae: str, live: list[int]
+) -> None:
+    with closing(Steering(ws, features=[(sae, live[0], 1.0, "add"), ("other", 7, 1.0, "add")])) as steering:
+        first, other = steering.state["rows"]
+        found = run(steering._commands, "steering_preview", key=first["key"])
+        assert (found.value.groups, found.buffers) == (lambda page: (page.value.groups, page.buffers))(
+            call("open_feature", index=live[0])
+        )
+        with pytest.raises(StateError, match="not extracted yet"):
+            run(steering._commands, "steering_preview", key=other["key"])
 
 
 def test_rows_and_notes_are_cut() -> None:
