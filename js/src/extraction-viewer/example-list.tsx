@@ -163,13 +163,15 @@ function Row({ store, shown, max, stop, onFocus }: RowProps) {
   useWhenSeen(row, open, feature.opened.value.has(key), () => feature.expand(key, example));
   const drawn = open ? (whole?.data?.passage ?? passage) : passage;
   const range = rangeOf(drawn, open ? "full" : context);
+  const tab = stop ? 0 : -1;
+  const text = () => copyOf(drawn, open ? "full" : context);
   const from = open && whole?.data ? `whole ${key}` : key;
   return (
     // biome-ignore lint/a11y/useKeyWithClickEvents: Enter and Space do the same, in the list around it
     <li
       ref={row}
       class={open ? "ex open" : "ex"}
-      tabIndex={stop ? 0 : -1}
+      tabIndex={tab}
       data-from={from}
       aria-busy={open && whole?.busy === true}
       title={open ? undefined : "Click or press Enter to see the whole context"}
@@ -197,22 +199,16 @@ function Row({ store, shown, max, stop, onFocus }: RowProps) {
           kind="quiet"
           icon="play"
           label="Test this"
-          tabIndex={stop ? 0 : -1}
+          tabIndex={tab}
           disabled={!store.opened?.live}
           onClick={(event) => {
             event.stopPropagation(); // the row opens on a click
-            feature.text.value = copyOf(drawn, open ? "full" : context).trim();
+            feature.text.value = text().trim();
             void feature.test();
             row.current?.closest(".fp-in")?.querySelector<HTMLElement>(".own-text textarea")?.focus();
           }}
         />
-        <Copy
-          store={store}
-          quiet
-          label="Copy example"
-          tabIndex={stop ? 0 : -1}
-          text={() => copyOf(drawn, open ? "full" : context)}
-        />
+        <Copy store={store} quiet label="Copy example" tabIndex={tab} text={text} />
       </span>
     </li>
   );

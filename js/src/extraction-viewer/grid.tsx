@@ -200,6 +200,7 @@ export function Grid({ store, open }: { store: Store; open: OpenExtraction }) {
   useEffect(() => {
     if (seeks === null || sought === null) return;
     const timer = setTimeout(() => {
+      if (list.cursor.value !== seeks) return; // a newer key was pressed, and is not drawn yet
       setSeeks(null);
       if (sought.index !== store.view.value.feature) store.openFeature(sought.index, seeks);
     }, SETTLE);
@@ -297,6 +298,7 @@ export function Row({ store, at, top, row, selected, stop, largest, tokens, onOp
     role: "row" as const,
     "aria-rowindex": at + 1,
     "data-row": at,
+    "data-preview": selected ? undefined : row?.index,
     tabIndex: stop ? 0 : -1,
     style: { top: `${top}px` },
   };
@@ -314,13 +316,7 @@ export function Row({ store, at, top, row, selected, stop, largest, tokens, onOp
   const byScore = store.view.value.query.sort === "score";
   const label = line(row.label);
   return (
-    <div
-      {...common}
-      aria-selected={selected}
-      data-preview={selected ? undefined : row.index}
-      onClick={onOpen}
-      onFocus={() => (store.list.cursor.value = at)}
-    >
+    <div {...common} aria-selected={selected} onClick={onOpen} onFocus={() => (store.list.cursor.value = at)}>
       <span class="n" role="gridcell">
         {row.index}
       </span>

@@ -224,12 +224,7 @@ export function PageBar({ store, open, index }: BarProps) {
         onClick={() => store.star(index, !starred)}
       />
       <Button text="Steer" small disabled={open.d_sae === 0} onClick={() => store.steer(index)} />
-      <Copy
-        store={store}
-        icon="link"
-        label="Copy link to this view"
-        text={() => linkTo(page, store.feature.text.value)}
-      />
+      <Copy store={store} icon="link" label="Copy link to this view" text={() => linkTo(store)} />
       <Button small icon="more" label={more} popup="menu" expanded={menu} onClick={() => setMenu(!menu)} />
       {menu && (
         <div class="in-bar">
@@ -264,9 +259,9 @@ export function PageBar({ store, open, index }: BarProps) {
 }
 
 /** Code that shows a feature again, with the text that is tested. */
-function linkTo(page: FeaturePage | undefined, text: string): string {
-  const test = text.trim() && `, "test": ${JSON.stringify(text)}`;
-  return (page?.link ?? "").replace(/\}\)$/, () => `${test}})`);
+function linkTo({ feature: { current, text } }: Store): string {
+  const test = text.value.trim() && `, "test": ${JSON.stringify(text.value)}`;
+  return (current?.page.link ?? "").replace(/\}\)$/, () => `${test}})`);
 }
 
 function Jump({ store, open, index }: BarProps) {

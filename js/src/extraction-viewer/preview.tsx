@@ -12,7 +12,6 @@ import { activation, percent } from "./words";
 
 const REST = 350; // ms on a feature before it is shown: a pointer passes many
 const AWAY = 250; // ms in which the pointer may get from there into the card
-const EXAMPLES = 5;
 
 export class Preview {
   /** What the card is about: an element with `data-preview`, which says which feature it is. */
@@ -43,15 +42,10 @@ export class Preview {
   show(at: HTMLElement | null, pinned = false): void {
     clearTimeout(this.timer);
     const of = at?.dataset.preview;
-    this.pinned.value = pinned;
+    this.pinned.value = pinned && of !== undefined;
     if (at !== this.at.value) this.loaded.forget();
     this.at.value = of === undefined ? null : at;
     if (of !== undefined) void this.loaded.ask((signal) => this.read(of, signal));
-  }
-
-  /** Labels changed, or another extraction is open. */
-  again(): void {
-    this.show(this.at.value, this.pinned.value);
   }
 
   /** Whether there was one to close. */
@@ -74,13 +68,13 @@ export function PreviewCard({ preview, aside = false }: { preview: Preview; asid
   });
   if (!at) return null;
   const page = data?.page;
-  const examples = data?.groups.flatMap((group) => group.examples).slice(0, EXAMPLES) ?? [];
+  const examples = data?.groups.flatMap((group) => group.examples).slice(0, 5) ?? [];
   return (
     <section ref={card} class={pinned ? "hov preview pinned" : "hov preview"} aria-label="Preview" style={style}>
       <div class="row">
         {page && <b>{page.index}</b>}
         <span class="el sm">
-          {page && <LabelOrTokens label={line(page.row.label)} tokens={page.row.top_tokens} none="no label" />}
+          {page && <LabelOrTokens tokens={page.row.top_tokens} label={line(page.row.label)} none="no label" />}
         </span>
         <div class="sp" />
         <Button

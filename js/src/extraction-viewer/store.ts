@@ -196,7 +196,7 @@ export class Store extends BaseStore<wire.ViewerState, wire.ViewerCommand, CardO
     if (!first && before.features_revision !== after.features_revision) {
       this.list.refresh();
       this.feature.refresh();
-      this.preview.again();
+      this.preview.show(this.preview.at.value, this.preview.pinned.value);
     }
     const [had, has] = [before, after].map(({ cards }) => cards.find(({ id }) => id === after.open?.id)?.has_logits);
     if (!first && had === false && has) this.feature.logitsCame();

@@ -33,12 +33,9 @@ export function usePlacement(
     const left = right ? of.right + GAP : Math.min(of.left, frame.right - width);
     const above = !right && of.bottom + GAP + height > bottom && of.top - top > bottom - of.bottom;
     const y = right ? Math.min(of.top, bottom - height) : above ? of.top - GAP - height : of.bottom + GAP;
-    const most = above ? of.top - GAP - top : bottom - Math.max(y, top);
-    setStyle({
-      left: `${Math.max(0, left - frame.left)}px`,
-      top: `${Math.max(y, top) - frame.top}px`,
-      maxHeight: `${Math.max(most, 60)}px`,
-    });
+    const most = Math.max(60, above ? of.top - GAP - top : bottom - Math.max(y, top));
+    const place = { left: Math.max(0, left - frame.left), top: Math.max(y, top) - frame.top, maxHeight: most };
+    setStyle(Object.fromEntries(Object.entries(place).map(([name, px]) => [name, `${px}px`])));
   }, [card, at, aside, ...inputs]);
   return style;
 }

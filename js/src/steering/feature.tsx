@@ -132,15 +132,13 @@ export function Feature({ store, row, several }: Props) {
   return (
     <li class="sf" aria-label={`Feature ${index}`} ref={root}>
       <i class="swatch" style={{ "--c": `var(--sw-s${colour})` }} aria-hidden="true" />
-      <span class="el sm" title={title.filter(Boolean).join("\n")}>
-        <span data-preview={row.key}>
-          <Button
-            text={index}
-            kind="link"
-            label={`Examples of feature ${index}`}
-            onClick={({ currentTarget }) => store.preview.show((currentTarget as HTMLElement).parentElement, true)}
-          />
-        </span>{" "}
+      <span class="el sm" data-preview={row.key} title={title.filter(Boolean).join("\n")}>
+        <Button
+          text={index}
+          kind="link"
+          label={`Examples of feature ${index}`}
+          onClick={({ currentTarget }) => store.preview.show((currentTarget as HTMLElement).parentElement, true)}
+        />{" "}
         <bdi>{label}</bdi>
         {several && <span class="t2">{` ${visible(row.sae)}`}</span>}
       </span>

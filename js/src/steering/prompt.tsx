@@ -7,41 +7,18 @@ import { HiddenNote } from "../lib/tokens";
 import { NEW_TOKENS } from "../lib/wire";
 import type { Store } from "./store";
 
-interface NumberField {
-  label: string;
-  parse: (text: string) => number | null;
-  low: number;
-  high: number;
-  why: string;
-}
+type FieldName = "multiplier" | "new_tokens" | "temperature" | "top_p" | "frequency_penalty" | "seed";
+type NumberField = [label: string, parse: typeof parseNumber, low: number, high: number, why: string];
 
 const most = NEW_TOKENS.toLocaleString("en-US");
-type FieldName = "multiplier" | "new_tokens" | "temperature" | "top_p" | "frequency_penalty" | "seed";
+const LARGEST = Number.MAX_SAFE_INTEGER;
 const FIELDS: Record<FieldName, NumberField> = {
-  multiplier: {
-    ...{ label: "Multiplier", parse: parseNumber, low: -100, high: 100 },
-    why: "Enter −100 to 100; it multiplies the change of all features.",
-  },
-  new_tokens: {
-    ...{ label: "New tokens", parse: parseInteger, low: 1, high: NEW_TOKENS },
-    why: `Enter 1 to ${most}; 60 is usual.`,
-  },
-  temperature: {
-    ...{ label: "Temperature", parse: parseNumber, low: 0, high: 100 },
-    why: "Enter 0 to 100; 0 always takes the likeliest token.",
-  },
-  top_p: {
-    ...{ label: "Top-p", parse: parseNumber, low: Number.MIN_VALUE, high: 1 },
-    why: "Enter a number above 0, at most 1.",
-  },
-  frequency_penalty: {
-    ...{ label: "Frequency penalty", parse: parseNumber, low: -10, high: 10 },
-    why: "Enter −10 to 10; it is taken off a token’s logit each time it was written.",
-  },
-  seed: {
-    ...{ label: "Seed", parse: parseInteger, low: 0, high: Number.MAX_SAFE_INTEGER },
-    why: "Enter a whole number, 0 or more.",
-  },
+  multiplier: ["Multiplier", parseNumber, -100, 100, "Enter −100 to 100; the change of all features is so many times."],
+  new_tokens: ["New tokens", parseInteger, 1, NEW_TOKENS, `Enter 1 to ${most}; 60 is usual.`],
+  temperature: ["Temperature", parseNumber, 0, 100, "Enter 0 to 100; 0 always takes the likeliest token."],
+  top_p: ["Top-p", parseNumber, Number.MIN_VALUE, 1, "Enter a number above 0, at most 1."],
+  frequency_penalty: ["Frequency penalty", parseNumber, -10, 10, "Enter −10 to 10; 0 is usual."],
+  seed: ["Seed", parseInteger, 0, LARGEST, "Enter a whole number, 0 or more."],
 };
 const NAMES = Object.keys(FIELDS) as FieldName[];
 
@@ -72,30 +49,23 @@ export function Prompt({ store }: { store: Store }) {
 export function Settings({ store }: { store: Store }) {
   const { status } = store.state.value.run;
   const running = store.running;
-  const wrong = NAMES.map((name) => FIELDS[name]).filter(({ label }) => store.invalid.value.has(label));
+  const wrong = NAMES.map((name) => FIELDS[name]).filter(([label]) => store.invalid.value.has(label));
   return (
     <div class="bd line">
       <div class="row w settings end">
         {NAMES.map((name) => (
           <Setting key={name} store={store} name={name} />
         ))}
-        <div class="row">
-          <Button
-            text={status === "stopping" ? "Stopping…" : "Stop"}
-            icon="stop"
-            disabled={!running || status === "stopping"}
-            onClick={() => store.stopWriting()}
-          />
-          <Button
-            text="Generate"
-            kind="primary"
-            icon="play"
-            disabled={running}
-            onClick={() => store.start("generate")}
-          />
-        </div>
+        <div class="sp" />
+        <Button
+          text={status === "stopping" ? "Stopping…" : "Stop"}
+          icon="stop"
+          disabled={!running || status === "stopping"}
+          onClick={() => store.stopWriting()}
+        />
+        <Button text="Generate" kind="primary" icon="play" disabled={running} onClick={() => store.start("generate")} />
       </div>
-      {wrong.map(({ label, why }) => (
+      {wrong.map(([label, , , , why]) => (
         <p key={label} class="sm bad" role="alert">
           {`${label}: ${why}`}
         </p>
@@ -105,7 +75,7 @@ export function Settings({ store }: { store: Store }) {
 }
 
 function Setting({ store, name }: { store: Store; name: FieldName }) {
-  const { label, parse, low, high, why } = FIELDS[name];
+  const [label, parse, low, high, why] = FIELDS[name];
   const value = store.settings()[name];
   const [typed, setTyped] = useState<string | null>(null);
   const wrong = store.invalid.value.has(label);

@@ -143,6 +143,16 @@ describe("the page of a feature", () => {
     const write = vi.spyOn(navigator.clipboard, "writeText").mockResolvedValue();
     await view.user.click(page.getByRole("button", { name: "Copy link to this view" }));
     expect(write).toHaveBeenCalledWith(`sw.ExtractionViewer(view={"extraction_id": "${EXT}", "feature": 7451})`);
+    // with the text that is tested, here an example
+    await view.user.click(page.getAllByRole("button", { name: "Test this" })[4] as HTMLElement);
+    await waitFor(() => expect(page.getByRole("group", { name: "Tested text" })).toBeTruthy());
+    const box = page.getByRole("textbox", { name: "Text to test" }) as HTMLTextAreaElement;
+    expect(document.activeElement).toBe(box);
+    expect(box.value).toContain("four frigates were");
+    expect(view.el.querySelector(".ex.open")).toBeNull();
+    await view.user.click(page.getByRole("button", { name: "Copy link to this view" }));
+    expect(write).toHaveBeenLastCalledWith(expect.stringContaining(`"feature": 7451, "test": "${box.value}"})`));
+    await waitFor(() => expect(view.model.state.view.test).toBe(box.value));
   });
 
   it("shows what to copy where the page may not", async () => {

@@ -101,6 +101,23 @@ describe("features", () => {
   });
 });
 
+it("has the prompt first, and shows what a chosen feature fires on", async () => {
+  const { page, user, model } = show();
+  const prompt = page.getByRole("textbox", { name: "Prompt" });
+  const list = page.getByRole("list", { name: "Features to steer with" });
+  expect(prompt.compareDocumentPosition(list) & Node.DOCUMENT_POSITION_FOLLOWING).toBeTruthy();
+  await user.click(page.getByRole("button", { name: "Examples of feature 310" }));
+  await waitFor(() => expect(page.getByRole("region", { name: "Preview" }).querySelector(".pk")).toBeTruthy());
+  expect(sent(model, "steering_preview").at(-1)?.key).toBe(ROWS[2]?.key);
+  await user.keyboard("{Escape}");
+  await waitFor(() => expect(page.queryByRole("region", { name: "Preview" })).toBeNull());
+  await user.click(page.getByRole("checkbox", { name: "Chat" }));
+  await user.retype(page.getByRole("textbox", { name: "Multiplier" }), "0.5");
+  await user.retype(page.getByRole("textbox", { name: "Frequency penalty" }), "1");
+  await until(() => model.state.settings.frequency_penalty === 1);
+  expect(model.state.settings).toMatchObject({ chat: true, multiplier: 0.5 });
+});
+
 describe("the empty state", () => {
   it("says what to do, with code", async () => {
     const { page, user, model } = show({ rows: [] });
