@@ -189,7 +189,7 @@ export class FeatureView {
   readonly drafts = signal<ReadonlyMap<string, Partial<Draft>>>(new Map());
   readonly loss: LossEffects;
   /** Pages that were shown last or come next, so that ← and → answer at once. What people say empties it. */
-  private near = new Map<number, Loaded>();
+  private near = new Map<number, Loaded | null>(); // null: asked for
   extraction = "";
   index: number | null = null;
   private stop = new AbortController();
@@ -256,14 +256,17 @@ export class FeatureView {
   }
 
   /** Asks for the neighbours' pages, one after the other, for as long as this feature is shown. */
-  private async lookAround(): Promise<void> {
+  async lookAround(): Promise<void> {
     const { near, stop } = this;
     const wanted = this.neighbours(this.index ?? 0);
     for (const index of near.keys()) if (!wanted.includes(index)) near.delete(index);
-    for (const index of wanted.filter((one) => !near.has(one))) {
-      const page = await this.read(index, stop.signal).catch(() => null); // it is asked for again when it is opened
-      if (stop.signal.aborted || near !== this.near) return;
+    for (const index of this.current ? wanted : []) {
+      if (near.has(index)) continue;
+      near.set(index, null);
+      const page = await this.read(index, stop.signal).catch(() => null);
       if (page) near.set(index, page);
+      else near.delete(index); // it is asked for again when it is opened
+      if (stop.signal.aborted || near !== this.near) return;
     }
   }
 

@@ -59,6 +59,7 @@ export class Store extends BaseStore<wire.ViewerState, wire.ViewerCommand, CardO
       if (first && this.view.value.feature === null) this.show({ feature: first.index });
       else if (this.seeking) void this.find();
       this.seeking = false;
+      void this.feature.lookAround();
     });
     this.feature = new FeatureView(
       this.rpc,
