@@ -264,6 +264,7 @@ def with_token(token: str | None, call: Callable[..., Any], *args: Any, **kwargs
 # what a hint holds → what to do on the page
 _HINTS = (
     ("ws.saes.locate(", "If they were moved, press Locate files and say where to."),
+    ("import_to_saes(", "Press Import on the card of the training, or in the SAE browser."),
     ("ws.saes.list(", "It was deleted, maybe by another notebook."),
     ("(locate)", "Locate whole files, or download or import it again."),
     ("tags=[", "Write them with commas between."),

@@ -7,7 +7,7 @@ import hashlib
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, replace
 from functools import partial
 from os import PathLike
@@ -73,7 +73,15 @@ class Features(FeatureAccess):
             workspace, "labels", self._run_labels, key="extraction_id", is_local=True,
             ended=lambda job: self._asked.pop(job.id, None),
         )
-        self._label_tasks.subscribe(self.changes.tell)
+
+    def subscribe(self, callback: Callable[[str | None], None]) -> Callable[[], None]:
+        """Call `callback` after this process has changed labels, stars or notes, or a job that labels has changed,
+        with the id of the SAE, training or extraction. What other processes change shows in `revision`. Returns the
+        function that ends it."""
+        ends = ExitStack()
+        for subscribe in (self.changes.add, self._label_tasks.subscribe):
+            ends.callback(subscribe(callback))
+        return ends.close
 
     def label(
         self,

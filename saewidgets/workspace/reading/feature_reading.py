@@ -3,7 +3,7 @@ lists, records, examples, live readings, logit effects and similar features."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -202,13 +202,6 @@ class FeatureAccess:
     def revision(self, wanted: str) -> float:
         """Grows when a label, star or note of the SAE changes, in whichever process."""
         return self.rows.revision(self.view(wanted, open_store=False).origin)
-
-    def subscribe(self, callback: Callable[[str | None], None]) -> Callable[[], None]:
-        """Call `callback` after this process has changed labels, stars or notes, with the id of the SAE or training.
-
-        What other processes change shows in `revision`. Returns the function that ends it.
-        """
-        return self.changes.add(callback)
 
     def whole(self, view: View, index: int) -> FeatureRecord:
         (record,) = self._records(view, [index])
