@@ -18,8 +18,9 @@ MAX_BYTES = 1_000_000  # a configuration is a page of text; anything larger is t
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """The settings in a ``.json``, ``.toml``, ``.yaml`` or ``.yml`` file. Raises as `read_table` does."""
-    return read_table(path, "a configuration", MAX_BYTES)
+    """The settings in a ``.json``, ``.toml``, ``.yaml`` or ``.yml`` file; GhostTrack's YAML is called ``.claude``.
+    Raises as `read_table` does."""
+    return read_table(path, "a configuration", MAX_BYTES, None if path.suffix else "YAML")
 
 
 def assignment(text: str) -> tuple[str, Any]:

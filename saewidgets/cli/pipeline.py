@@ -37,6 +37,14 @@ _ROUNDS = 2
 """Captures of one command: a second one where the first shows that the model is another than that of earlier stores."""
 
 
+def _texts(paths: list[str] | None) -> list[str] | None:
+    """Found missing before hours of training."""
+    for path in paths or ():
+        if path != "demo" and not Path(path).expanduser().exists():
+            raise NotFoundError("There is no such file or folder.", where=f"--texts {path}")
+    return paths
+
+
 @command(settings=SETTINGS, quiet=True)
 def pipeline(
     extract_only: Annotated[bool, Option("--extract-only", help="Capture the activations, train nothing.")] = False,
@@ -55,7 +63,10 @@ def pipeline(
     interpret: Annotated[bool, Option("--interpret", help="Write what the features of each layer fire on.")] = False,
     texts: Annotated[
         list[str] | None,
-        Option("--texts", metavar="FILE", help="With --interpret: the text to read, repeatable; else as in training."),
+        Option(
+            "--texts", metavar="FILE", callback=_texts,
+            help="With --interpret: the text to read, repeatable; else as in training.",
+        ),
     ] = None,
     import_: Annotated[bool, Option("--import", help="Put the SAE of each layer into the library.")] = False,
     set_: Set = None,

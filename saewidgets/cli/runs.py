@@ -138,7 +138,7 @@ def metrics(
         text = frame.to_json(orient="records", date_format="iso", double_precision=15)  # NaN becomes null
         write_json(json.loads(text))
     elif frame.empty:
-        write("No metrics yet.")
+        write("No metrics in this range." if since or until or min_step else "No metrics yet.")
     else:
         wide = frame.pivot_table(index="step", columns="name", values="value")
         shown = [name for name in wanted or [] if name in wide] or [str(name) for name in wide.columns]

@@ -209,8 +209,8 @@ class Features(FeatureAccess):
         except Interruption:  # another process could not go on with it
             raise Interruption(Request.CANCEL) from None
         errors = [*(one.error for one in run.failures), *(why for _, why in getattr(run.judged, "errors", ()))]
-        if run.stopped == "failures":
-            raise LLMServerError(run.failures[-1].error, hint=f"Too many questions in a row failed. So far: {run}.")
+        if run.stopped == "failures" or (run.failures and not run.labels):
+            raise LLMServerError(run.failures[-1].error, hint=f"All questions, or too many in a row, failed: {run}.")
         return f"{run}. For example: {errors[0][:300]}" if errors else f"{run}."
 
     def plan_labels(

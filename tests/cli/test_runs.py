@@ -93,7 +93,7 @@ def test_a_run_from_start_to_deletion(invoke: Invoke, small: list[str], home: Pa
     *_, middle, end = (row["time"] for row in in_long_form)
     between = invoke("metrics", "small", "--csv", "--names", "l0", "--since", middle, "--until", end).out
     assert [row["time"] for row in csv.DictReader(io.StringIO(between))] == [middle]  # microseconds of both are cut
-    assert "No metrics yet" in invoke("metrics", "small", "--until", "2025-03-31").out
+    assert "No metrics in this range" in invoke("metrics", "small", "--until", "2025-03-31").out
     assert invoke("metrics", "small", "--since", "noon").code == 2
     unknown, both = invoke("metrics", "small", "--names", "nope"), invoke("metrics", "small", "--csv", "--json")
     assert (unknown.code, both.code, both.out) == (3, 2, "")

@@ -80,3 +80,10 @@ def test_a_whole_file_of_the_project() -> None:
     assert "sae_training.weight_decay" in {each.setting for each in found.remarks}
     with pytest.raises(ConfigError, match="d_hidden"):
         from_ghosttrack({"sae": {"d_hidden": "wide"}})
+
+
+def test_a_changed_width_changes_the_coefficient_and_other_files_are_refused(guide: Path) -> None:
+    found = from_ghosttrack(guide, **{"sae.d_sae": 8192}).config
+    assert found.sae.l0_coefficient == pytest.approx(0.01 * 768 / 8192)
+    with pytest.raises(ConfigError, match="Not GhostTrack's configuration"):
+        from_ghosttrack({"sae": {"architecture": "topk", "d_sae": 64}})

@@ -193,7 +193,7 @@ export function LabelJobRow({ store }: { store: Store }) {
   const name = `Labels by ${line(job.model)}`;
   const dismiss = put(seen, job.id);
   const status = statusOf(job);
-  if (status === "completed")
+  if (["completed", "cancelled", "stopped"].includes(status))
     return (
       <NoteBox tone="info" title={`${name}.`} actions={<Dismiss onClick={dismiss} />}>
         {line(job.said)}

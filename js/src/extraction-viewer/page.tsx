@@ -128,7 +128,7 @@ function Figures({ page }: { page: FeaturePage }) {
     `Share of tokens on which it fires: ${f.count(page.fired)} of ${f.count(page.n_tokens)}. Special tokens and tokens that were skipped do not count.`,
   );
   const rows: [string, string, string][] = [
-    ["Density", percent(page.density, 3), ""],
+    ["Density", percent(page.density), ""],
     ["Fired on", f.count(page.fired), `of ${tokens} tokens`],
     ["Max", activation(page.max), ""],
     ["Mean when active", page.fired > 0 ? activation(page.mean) : f.DASH, ""],

@@ -16,12 +16,12 @@ import type * as wire from "../lib/wire";
 // ------------------------------------------------------------------------------------------------ numbers
 
 /** A share as per cent with significant digits: 0.0041 → "0.41 %", 2.1e-6 → "0.00021 %". */
-export function percent(share: number, digits = 2): string {
+export function percent(share: number): string {
   if (!Number.isFinite(share)) return f.DASH;
   if (share === 0) return "0 %";
   const value = share * 100;
   if (Math.abs(value) < 1e-5) return `${value.toExponential(1)} %`;
-  const decimals = Math.max(0, digits - 1 - Math.floor(Math.log10(Math.abs(value)) + 1e-9));
+  const decimals = Math.max(0, 1 - Math.floor(Math.log10(Math.abs(value)) + 1e-9));
   return `${value.toFixed(Math.min(8, decimals))} %`;
 }
 

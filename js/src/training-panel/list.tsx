@@ -42,10 +42,12 @@ export function Toolbar({ store, panel }: { store: Store; panel: string }) {
       <div class="tb bulk">
         <SelectionBar store={store} />
         <div class="sp" />
-        {!table && <Sort label="Sort trainings" options={SORTS} value={store.sort.value} onPick={into(store.sort)} />}
-        <Button small title={`Show the runs as ${table ? "cards" : "a table"}`} onClick={flip(store.table)}>
-          {table ? "Cards" : "Table"}
-        </Button>
+        <span class="row">
+          {!table && <Sort label="Sort trainings" options={SORTS} value={store.sort.value} onPick={into(store.sort)} />}
+          <Button small title={`Show the runs as ${table ? "cards" : "a table"}`} onClick={flip(store.table)}>
+            {table ? "Cards" : "Table"}
+          </Button>
+        </span>
       </div>
       {table && <Columns store={store} />}
       <BulkBox store={store} />

@@ -30,7 +30,7 @@ const COLUMNS: readonly RunColumn[] = [
   ["k", "Sparsity", (card) => Number(sparsityOf(card).replace(/^\S+ |,/g, "")) || null, (_, card) => sparsityOf(card)],
   ["d_sae", "d_sae", ({ d_sae }) => d_sae, f.count],
   ["lr", "LR", ({ lr }) => lr, f.formNumber],
-  ["tokens", "Tokens", ({ tokens_total }) => tokens_total, f.tokens],
+  ["tokens", "Tokens", ({ tokens_done }) => tokens_done, f.tokens],
   ["created_at", "Created", ({ created_at }) => created_at, (at) => f.clock(at)],
 ];
 const NAME: RunColumn = ["name", "Name", ({ name }) => name];

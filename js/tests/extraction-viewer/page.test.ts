@@ -12,7 +12,7 @@ describe("the page of a feature", () => {
   it("has its figures, and what they mean", async () => {
     const [view, page] = await shown();
     const words = view.el.querySelector(".statg")?.textContent;
-    for (const part of ["0.238 %", "2,380 of 1M tokens", "41.7", "9.42", "611 of 3,906"]) expect(words).toContain(part);
+    for (const part of ["0.24 %", "2,380 of 1M tokens", "41.7", "9.42", "611 of 3,906"]) expect(words).toContain(part);
     expect(page.getByRole("img", { name: "Histogram of non-zero activations, 0 to 41.7" })).toBeTruthy();
     await view.user.click(page.getByRole("button", { name: "Help: Density" }));
     expect(page.getByText("Share of tokens on which it fires: 2,380 of 1,000,000.", { exact: false })).toBeTruthy();

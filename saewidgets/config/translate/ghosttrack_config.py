@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from saewidgets.config.base import nested
+from saewidgets.config.base import nested, require
 from saewidgets.config.training import with_changes
 from saewidgets.config.translate.translation import Remark, Rows, SettingsReader, Translation, read
 
@@ -78,12 +78,15 @@ def from_ghosttrack(source: str | Path | Mapping[str, Any], **changes: Any) -> T
         NotFoundError, StorageError: there is no such file, or it cannot be read.
     """
     data = read(source, "GhostTrack's configuration", "YAML")
+    said = "Not GhostTrack's configuration: it has neither sae_training nor sae.d_hidden."
+    require((is_ghosttrack(data), "source", said, "Give the file with its tables sae and sae_training."))
     settings = SettingsReader(data, said=_SAID)
     model, sae, training = (settings.inner(name) for name in ("model", "sae", "sae_training"))
     d_in, d_sae = sae.take("size", "d_model", 768), sae.take("size", "d_hidden", 4096)
+    width = wanted if type(wanted := changes.get("sae.d_sae")) is int and wanted > 0 else d_sae
     config = training.rows(_ROWS) | dict(_FIXED) | {
         "sae.d_sae": d_sae, "sae.initial_threshold": sae.take("number", "threshold", 0.1),
-        "sae.l0_coefficient": sae.take("number", "lambda_sparse", 0.01) * d_in / d_sae, "optimizer.eps": d_in / 1e8,
+        "sae.l0_coefficient": sae.take("number", "lambda_sparse", 0.01) * d_in / width, "optimizer.eps": d_in / 1e8,
         "optimizer.grad_clip": training.take("number", "gradient_clip", 1.0) * d_in or None,
         "targets.mse": (training.take("number", "target_recon_loss", 0.0) * d_in) or None,
     }  # fmt: skip

@@ -225,12 +225,15 @@ def logits_of(job: JobRecord) -> messages.LogitsJob | None:
 
 
 def label_job_of(job: JobRecord, since: float) -> messages.LabelJob | None:
-    """A job that labels; None when it need not be shown: it was cancelled, or ended before `since`."""
-    if job.status in (JobStatus.CANCELLED, JobStatus.STOPPED) or (job.finished_at or since) < since:
+    """A job that labels; None when it need not be shown: it ended before `since`."""
+    if (job.finished_at or since) < since:
         return None
     done, total = (job.progress.done, job.progress.total) if job.progress else (0, int(job.payload["features"]))
+    said = job.result or ""
+    if job.status in (JobStatus.CANCELLED, JobStatus.STOPPED):
+        said = f"Cancelled after {done:,} of {total:,} features. The labels that came are kept."
     return messages.LabelJob.of(
-        job, done=done, total=total, model=shorten(job.payload["model"], 200), said=shorten(job.result or "", 2000),
+        job, done=done, total=total, model=shorten(job.payload["model"], 200), said=shorten(said, 2000),
         **job_fields(job, done, total),
     )
 

@@ -84,8 +84,9 @@ def test_a_job_is_cancelled_and_keeps_its_labels(viewer: ExtractionViewer, live:
         commands.start_labels(ext, LabelRequest(base_url=server.url, model="toy", limit=1000))
         wait_for(lambda: job(viewer).get("done", 0) >= 2)
         commands.cancel_labels(job(viewer)["id"])
-        wait_for(lambda: not job(viewer))
+        wait_for(lambda: job(viewer)["status"] == "cancelled")
         go.set()
+    assert "The labels that came are kept." in job(viewer)["said"]
     assert commands.query_features(ext, LABELLED).matching == 2 < len(live)
 
 

@@ -49,5 +49,9 @@ def upgrade() -> None:
     for table, column, other, key, _ in REFERENCES[:3]:
         own = {"model_id": "model", "dataset_id": "corpus"}[column]
         op.execute(f"UPDATE {table} SET {column} = {own} WHERE {own} IN (SELECT {key} FROM {other})")
+    op.execute(
+        "UPDATE features SET extraction_job_id = (SELECT MAX(extraction_job_id) FROM feature_activations "
+        "WHERE feature_activations.feature_id = features.id)"
+    )
     for table, column, *_ in REFERENCES:
         op.create_index(f"ix_{table}_{column}", table, [column])
