@@ -14,13 +14,17 @@ interface Importer {
 
 export function NotInLibrary({ of, by }: { of: NotImported | undefined; by: Importer }) {
   const [open, setOpen] = useState(false);
+  const [pressed, setPressed] = useState("");
   if (!of || of.total === 0) return null;
   const { total, runs } = of;
   const names = runs.map(([, name]) => line(name)).join(", ");
   const several = total > 1;
   const button = (text: string, what: string, ids: string[]) => {
-    const words = by.importing.value ? "Importing…" : text;
-    const run = () => void by.importTrainings(ids);
+    const words = by.importing.value && pressed === what ? "Importing…" : text;
+    const run = () => {
+      setPressed(what);
+      void by.importTrainings(ids);
+    };
     return <Button small text={words} label={`Import ${what}`} disabled={by.importing.value} onClick={run} />;
   };
   return (
