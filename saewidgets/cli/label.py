@@ -92,7 +92,7 @@ def auto(
     }  # fmt: skip
     notes: list[str] = []
     if run.judged is not None:
-        found["score"], _, notes = _judged(run.judged)
+        found["score"], notes = _judged(run.judged)
     answer(found, str(run), notes=notes)
     for line in _reasons([(one.index, one.error) for one in run.failures], "Not labelled"):
         note(line)
@@ -109,11 +109,11 @@ def _planned(plan: Any) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _judged(run: Any) -> tuple[dict[str, Any], str, list[str]]:
-    """The numbers, and for a reader a line of them and the reasons of errors."""
+def _judged(run: Any) -> tuple[dict[str, Any], list[str]]:
+    """The numbers, and for a reader the reasons of errors."""
     counts = {name: len(getattr(run, name)) for name in ("same", "errors", "left")}
     found = {"judged": len(run.labels), **counts, "mean": run.mean}
-    return found, str(run), _reasons([(one.index, error) for one, error in run.errors], "Not judged")
+    return found, _reasons([(one.index, error) for one, error in run.errors], "Not judged")
 
 
 def _reasons(problems: Sequence[tuple[int, str]], what: str) -> list[str]:
@@ -130,8 +130,9 @@ def score(
 ) -> None:
     """Judge the labels on text they were not made from, by matching words: no language model is needed."""
     wanted = wanted_of(sae, extraction)
-    found, line, notes = _judged(session.workspace.features.score(wanted, scorer=scorer, progress=_teller()))
-    answer(found, line, notes=notes)
+    run = session.workspace.features.score(wanted, scorer=scorer, progress=_teller())
+    found, notes = _judged(run)
+    answer(found, str(run), notes=notes)
 
 
 @label.verb("set")

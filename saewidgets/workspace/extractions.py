@@ -34,7 +34,7 @@ from saewidgets.workspace.folders import TOKENS, remove_tree
 from saewidgets.workspace.handle import FilesHandle
 from saewidgets.workspace.parts import PARTS, Helpers
 from saewidgets.workspace.subjects import KnownSAE, files_of, find_subject, held_model
-from saewidgets.workspace.tasks import Tasks
+from saewidgets.workspace.tasks import Tasks, subscribe_to
 from saewidgets.workspace.user_models import UserModel, missing, take
 
 if TYPE_CHECKING:
@@ -316,10 +316,7 @@ class Extractions:
         Called from a background thread, at most about ten times a second per extraction, or from the one that deletes.
         Returns the function that ends it.
         """
-        ends = contextlib.ExitStack()
-        for subscribe in (self._changes.add, self._tasks.subscribe, self._logits.subscribe):
-            ends.callback(subscribe(callback))
-        return ends.close
+        return subscribe_to((self._changes.add, self._tasks.subscribe, self._logits.subscribe), callback)
 
     # ------------------------------------------------------------------------------------------------ end
 

@@ -7,7 +7,7 @@ import hashlib
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from functools import partial
 from os import PathLike
@@ -39,7 +39,7 @@ from saewidgets.features.labels.llm import named
 from saewidgets.jobs import Job, JobContext
 from saewidgets.workspace.checked import checks_arguments, notes, numbers
 from saewidgets.workspace.reading.feature_reading import FeatureAccess, View
-from saewidgets.workspace.tasks import Tasks
+from saewidgets.workspace.tasks import Tasks, subscribe_to
 
 if TYPE_CHECKING:
     from saewidgets.features.export import EffectsOf
@@ -78,10 +78,7 @@ class Features(FeatureAccess):
         """Call `callback` after this process has changed labels, stars or notes, or a job that labels has changed,
         with the id of the SAE, training or extraction. What other processes change shows in `revision`. Returns the
         function that ends it."""
-        ends = ExitStack()
-        for subscribe in (self.changes.add, self._label_tasks.subscribe):
-            ends.callback(subscribe(callback))
-        return ends.close
+        return subscribe_to((self.changes.add, self._label_tasks.subscribe), callback)
 
     def label(
         self,

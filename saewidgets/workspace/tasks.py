@@ -36,6 +36,16 @@ _NEEDS_NO_MODEL = frozenset({JobStatus.COMPLETED, JobStatus.STOPPED, JobStatus.C
 """A job in one of these needs its user's model only if it is resumed."""
 
 
+def subscribe_to(
+    sources: Sequence[Callable[[Callable[..., None]], Callable[[], None]]], callback: Callable[..., None]
+) -> Callable[[], None]:
+    """Subscribe `callback` by each of these functions; returns the function that ends it everywhere."""
+    ends = contextlib.ExitStack()
+    for subscribe in sources:
+        ends.callback(subscribe(callback))
+    return ends.close
+
+
 class Tasks:
     """Background work of one kind: `work` does a job, whose rows are in the table `rows` and have folders in `folder`.
 

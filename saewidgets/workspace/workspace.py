@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,6 +33,7 @@ from saewidgets.workspace.reading.evaluation_report import EvaluationReport
 from saewidgets.workspace.saes import SAEs
 from saewidgets.workspace.steering.steer import Steering
 from saewidgets.workspace.storage import Storage
+from saewidgets.workspace.tasks import subscribe_to
 from saewidgets.workspace.templates import Templates
 from saewidgets.workspace.training.estimates import devices
 from saewidgets.workspace.training.run import Run
@@ -186,10 +187,7 @@ class Workspace:
         Called from whichever thread changed it, or from a background thread, at most about ten times a second per
         download. It is not called for what other processes add to the library. Returns the function that ends it.
         """
-        ends = ExitStack()
-        for subscribe in (self.saes.changes.add, self.hub.subscribe):
-            ends.callback(subscribe(callback))
-        return ends.close
+        return subscribe_to((self.saes.changes.add, self.hub.subscribe), callback)
 
     def evaluate(
         self,

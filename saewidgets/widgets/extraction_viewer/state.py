@@ -109,8 +109,8 @@ class ViewerModel(Model[messages.ViewerState]):
             elif record is None and wanted is not None and self.view.extraction_id == wanted:  # it was deleted
                 self._put({"view": self.view.model_copy(update={"extraction_id": None, "feature": None})})
         opened, problem = (None, None) if record is None else self._open(record, records)
-        jobs = self.workspace.manager.list(kind="labels") if record is not None else ()
-        job = next((each for each in jobs if record is not None and each.payload["extraction_id"] == record.id), None)
+        jobs = self.workspace.manager.list(kind="labels")
+        job = next((each for each in jobs if record and each.payload["extraction_id"] == record.id), None)
         with self._lock:
             self._problem = problem
             self._put({"open": opened, "labelling": job and label_job_of(job, self._made_at)})
