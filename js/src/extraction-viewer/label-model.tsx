@@ -5,7 +5,7 @@ import { onSubmit, useOpened } from "../lib/a11y";
 import { Latest } from "../lib/ask";
 import { Button, NoteBox } from "../lib/controls";
 import * as f from "../lib/format";
-import { Field, SettingField } from "../lib/forms";
+import { AccessToken, SettingField } from "../lib/forms";
 import { Icon } from "../lib/icons";
 import { Dismiss, put } from "../lib/kit";
 import { Failed } from "../lib/notes";
@@ -17,9 +17,16 @@ import { JobRow } from "./jobs";
 import type { Store } from "./store";
 
 const TYPED = {
-  ...{ base_url: "https://api.openai.com/v1", model: "", key_env: "" },
-  ...{ which: "list", limit: "100", unlabelled: true, score: false },
-  ...{ price_in: "", price_out: "", max_cost: "" },
+  base_url: "https://api.openai.com/v1",
+  model: "",
+  key_env: "",
+  which: "list",
+  limit: "100",
+  unlabelled: true,
+  score: false,
+  price_in: "",
+  price_out: "",
+  max_cost: "",
 };
 type Typed = typeof TYPED;
 
@@ -27,7 +34,10 @@ const KEY = "Of the kernel's machine. Empty: OPENAI_API_KEY for OpenAI, none for
 
 /** What Python calls a field that it refuses. */
 const FIELDS: Record<string, keyof Typed> = {
-  ...{ model_name: "model", api_key_env: "key_env", "price.tokens_in": "price_in", "price.tokens_out": "price_out" },
+  model_name: "model",
+  api_key_env: "key_env",
+  "price.tokens_in": "price_in",
+  "price.tokens_out": "price_out",
 };
 
 export class Labelling {
@@ -69,9 +79,16 @@ function requestOf(typed: Typed, index: number | null, query: wire.FeatureQuery)
   const [first, second] = [number("price_in"), number("price_out")];
   const text = (value: string) => value.trim() || null;
   const asked: wire.LabelRequest = {
-    ...{ llm: "openai", base_url: text(typed.base_url), model: text(typed.model), key_env: text(typed.key_env) },
-    ...{ index: typed.which === "one" ? index : null, query, limit: limit ?? 1, unlabelled: typed.unlabelled },
-    ...{ score: typed.score, price: first === null && second === null ? null : [first ?? 0, second ?? 0] },
+    llm: "openai",
+    base_url: text(typed.base_url),
+    model: text(typed.model),
+    key_env: text(typed.key_env),
+    index: typed.which === "one" ? index : null,
+    query,
+    limit: limit ?? 1,
+    unlabelled: typed.unlabelled,
+    score: typed.score,
+    price: first === null && second === null ? null : [first ?? 0, second ?? 0],
     max_cost: number("max_cost"),
   };
   return { asked, wrong };
@@ -117,9 +134,10 @@ export function LabelModel({ store, open }: { store: Store; open: wire.OpenExtra
           {field("base_url", "Address", { class: "c3s", mono: true, hint: "Any server like OpenAI's" })}
           {field("model", "Model", { class: "c3s", mono: true, placeholder: "gpt-4o-mini" })}
           {field("key_env", "Key from variable", { class: "c3s", mono: true, hint: KEY })}
-          <Field
-            {...{ class: "c3s", input: key, label: "Or type the key", type: "password", spellcheck: false }}
-            {...{ "data-1p-ignore": "", "data-lpignore": "true", "data-bwignore": "true" }}
+          <AccessToken
+            class="c3s"
+            input={key}
+            label="Or type the key"
             hint="Kept in memory until the job ends, sent to this address only"
           />
         </div>

@@ -77,8 +77,17 @@ function LabelAll({ store, open, onClose }: { store: Store; open: OpenExtraction
   const left = Math.max(0, open.d_sae - open.dead - open.labelled);
   const { problem, busy } = store.labelling.plan.value;
   const asked: LabelRequest = {
-    ...{ llm: "heuristic", base_url: null, model: null, key_env: null, index: null, query: EMPTY_VIEWER.view.query },
-    ...{ limit: open.d_sae, unlabelled: true, score: false, price: null, max_cost: null },
+    llm: "heuristic",
+    base_url: null,
+    model: null,
+    key_env: null,
+    index: null,
+    query: EMPTY_VIEWER.view.query,
+    limit: open.d_sae,
+    unlabelled: true,
+    score: false,
+    price: null,
+    max_cost: null,
   };
   const go = async () => {
     if (await store.labelling.start(open.id, asked)) onClose();

@@ -81,10 +81,10 @@ export const Field = ({ label, onInput, hint, error, help, class: name, mono, ro
   </FieldBox>
 );
 
-/** A token for the hub, masked; `input` gives what is typed, which goes nowhere by itself. */
-export const AccessToken = (props: Omit<FieldProps, "label">) => (
+/** A token or a key, masked; `input` gives what is typed, which goes nowhere by itself. */
+export const AccessToken = ({ label = "Access token", ...props }: Partial<FieldProps>) => (
   <Field
-    label="Access token"
+    label={label}
     type="password"
     spellcheck={false}
     {...{ "data-1p-ignore": "", "data-lpignore": "true", "data-bwignore": "true" }}

@@ -103,7 +103,8 @@ interface FilterProps extends Omit<PickProps<string>, "options" | "value" | "onP
 /** A select among what a list has, with how many of each there are. */
 export function FilterPick({ all, value, choices, onPick, ...props }: FilterProps) {
   const options = choices.map(({ value, label, count }) => ({
-    ...{ value, label: count === null ? line(label) : `${line(label)} (${f.count(count)})` },
+    value,
+    label: count === null ? line(label) : `${line(label)} (${f.count(count)})`,
   }));
   return (
     <Pick
