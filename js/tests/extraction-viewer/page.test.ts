@@ -283,6 +283,7 @@ describe("labels", () => {
     await view.user.click(view.page.getByRole("menuitem", { name: "Label all features" }));
     await view.user.click(view.page.getByRole("button", { name: "Label 6,852 features" }));
     await waitFor(() => expect(sent(view.model, "start_labels")).toMatchObject([{ asked: { llm: "heuristic" } }]));
+    await waitFor(() => expect(view.page.queryByRole("button", { name: "Label 6,852 features" })).toBeNull());
     await view.user.click(view.page.getByRole("button", { name: "Labels" }));
     await view.user.click(view.page.getByRole("menuitem", { name: "Import labels" }));
     view.model.options.failures = { import_labels: { what: "Line 3 has no index.", hint: "Nothing was imported." } };
