@@ -165,7 +165,7 @@ class Features(FeatureAccess):
             indices: these features instead, labelled or not.
             again: also those that have a label.
             limit: at most so many of them, in order of their numbers.
-            score: then have the new labels judged, see `score`.
+            score: then have the labels judged, see `score`; also those that the same question gave before.
             settings: ``options concurrency price max_cost max_failures control progress model`` of
                 `saewidgets.features.labels.label_features`; the price may be two numbers, see `plan_labels`.
 
@@ -180,9 +180,9 @@ class Features(FeatureAccess):
             run = making.label_features(
                 wanted, _llm(llm), examples, existing=self._labels(view, wanted), on_label=add, **known
             )
-        if score and run.labels:
+        if score and (labelled := [*(label.index for label in run.labels), *run.same]):
             asking = {name: value for name, value in known.items() if name != "options"} | {"spent": run.cost or 0.0}
-            run.judged = self.score(sae_id, llm, indices=[label.index for label in run.labels], **asking)
+            run.judged = self.score(sae_id, llm, indices=labelled, **asking)
         return run
 
     def start_labels(self, sae_id: str, llm: Any = None, **asking: Any) -> Job:
@@ -241,8 +241,9 @@ class Features(FeatureAccess):
         planned = making.plan(wanted, _llm(llm), _examples(view), existing=self._labels(view, wanted), **known)
         if not score or not planned.sent:
             return planned
-        skipped = {*planned.same, *planned.dead, *planned.broken}
-        labels, judge = [Label(index, _ABOUT) for index in wanted if index not in skipped], making.echo("[0, 0, 0]")
+        skipped, judge = {*planned.same, *planned.dead, *planned.broken}, making.echo("[0, 0, 0]")
+        labels = [Label(index, _ABOUT) for index in wanted if index not in skipped]
+        labels += [label for label in self._counting(view, planned.same) if not label.scores]
         judged = making.score_labels(labels, _examples(view, _NEGATIVES), judge, price=known.get("price"))
         return replace(
             planned, n_judgements=len(judge.seen), tokens_in=planned.tokens_in + judged.tokens_in,
@@ -262,12 +263,10 @@ class Features(FeatureAccess):
                 of `saewidgets.features.labels.score_labels`.
         """
         view, known = self.view(sae_id), _settings(settings, *_JUDGING, *_ASKING)
-        counting = map(making.shown, making.by_feature(self._labels(view, _inside(indices, view))).values())
         negatives = max(_NEGATIVES, arguments.count(known.get("n_neg", 0), "n_neg", "a number", most=10_000))
         with self._saving(view, {}) as add:
             return making.score_labels(
-                [label for label in counting if label is not None], _examples(view, negatives), _llm(llm), on_label=add,
-                **known,
+                self._counting(view, indices), _examples(view, negatives), _llm(llm), on_label=add, **known
             )
 
     def judged(self, wanted: str, index: int, score_at: float) -> tuple[LabelRecord, list[Sample]]:
@@ -396,6 +395,11 @@ class Features(FeatureAccess):
 
     def _labels(self, view: View, indices: Iterable[int] | None) -> list[Label]:
         return [from_record(record) for record in self.rows.labels(view.origin, indices)]
+
+    def _counting(self, view: View, indices: Iterable[int] | None) -> list[Label]:
+        """Of each of these features the label that counts, where there is one."""
+        counting = map(making.shown, making.by_feature(self._labels(view, _inside(indices, view))).values())
+        return [label for label in counting if label is not None]
 
     def export(
         self,

@@ -116,7 +116,7 @@ export function LabelModel({ store, open }: { store: Store; open: wire.OpenExtra
     const text = key.current?.value.trim() || null;
     if (busy || (!problem && Object.keys(wrong).length > 0)) return;
     if (!plan) return labelling.show(open.id, asked);
-    if (plan.features > 0 && (await labelling.start(open.id, asked, text))) close();
+    if (plan.requests > 0 && (await labelling.start(open.id, asked, text))) close();
   };
   const field = (name: keyof Typed, label: string, more: object = {}) => (
     <SettingField
@@ -171,7 +171,7 @@ export function LabelModel({ store, open }: { store: Store; open: wire.OpenExtra
           text={plan ? "Start labelling" : "Plan"}
           kind="primary"
           submit
-          disabled={busy || plan?.features === 0}
+          disabled={busy || plan?.requests === 0}
         />
       </div>
     </form>

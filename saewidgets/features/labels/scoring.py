@@ -27,7 +27,7 @@ from saewidgets.errors import ConfigError, SAEWidgetsError, StateError
 from saewidgets.features.labels.evidence import Example, Examples, FeatureEvidence, active, held_out, marked, plain
 from saewidgets.features.labels.label import MAX_DESCRIPTION, MAX_TEXT, Label, Score
 from saewidgets.features.labels.labelling import Answer, LLMOptions, LLMRun, Question, failed, run_questions, usage_of
-from saewidgets.features.labels.llm import LLM, LLMClient, Message, Reader, estimate_tokens, named
+from saewidgets.features.labels.llm import LLM, LLMAnswerError, LLMClient, Message, Reader, estimate_tokens, named
 from saewidgets.features.labels.prompts import prompt_hash, quoted
 
 Scorer = Literal["detection", "fuzzing"]
@@ -191,6 +191,8 @@ def score_labels(
         windows = [sample for batch, _ in test.batches for sample in batch]
         said += [None] * (len(windows) - len(said))
         judged = [(one, verdict) for one, verdict in zip(windows, said, strict=True) if verdict is not None]
+        if not judged:
+            return failed(test.label, LLMAnswerError("The judge's answers could not be read."), used)
         score = replace(
             score_of(judged, len(windows), scorer, judge, test.prompt_hash), settings=settings,
             verdicts="".join("?" if verdict is None else str(int(verdict)) for verdict in said)[:MAX_DESCRIPTION],

@@ -70,7 +70,8 @@ def test_what_cannot_be_read_is_not_judged() -> None:
     assert (score.n_judged, score.n_asked) == (5, 20)
     assert (score.tn, score.fn) == (0, 0)
     nothing = score_labels([LABEL], Fixed("king"), echo("?"))
-    assert (nothing.labels[0].scores[0].value, nothing.labels[0].scores[0].n_judged) == (None, 0)
+    assert nothing.labels == []
+    assert nothing.errors == [(LABEL, "The judge's answers could not be read.")]
 
 
 def test_questions_follow_from_the_seed_and_the_size_of_a_prompt() -> None:

@@ -68,7 +68,21 @@ def test_a_plan_then_labels_as_they_come_and_what_the_judge_said(
     for file in tmp_path.rglob("*"):  # the key is in no file, log or trait
         assert file.is_dir() or KEY.encode() not in file.read_bytes()
     assert KEY not in json.dumps(state(viewer), default=str)
-    assert commands.plan_labels(ext, asked.model_copy(update={"index": live[0]})).skipped == 1
+    one = commands.plan_labels(ext, asked.model_copy(update={"index": live[0]}))
+    assert (one.features, one.requests, one.skipped) == (0, 0, 1)
+
+
+def test_labels_that_were_made_before_are_judged(viewer: ExtractionViewer, live: list[int]) -> None:
+    commands, ext = viewer._commands, viewer.view["extraction_id"]
+    with serving(answer) as server:
+        asked = LabelRequest(base_url=f"{server.url}/v1", model="toy", index=live[0])
+        for request in (asked, asked.model_copy(update={"score": True})):
+            before, plan = len(server.seen), commands.plan_labels(ext, request)
+            commands.start_labels(ext, request)
+            wait_for(lambda before=before, plan=plan: len(server.seen) == before + plan.requests)
+            done = ended(viewer, "completed")
+    assert (plan.features, plan.skipped) == (0, 1)
+    assert done["said"].startswith("1 labelled before; 1 judged")
 
 
 def test_a_job_is_cancelled_and_keeps_its_labels(viewer: ExtractionViewer, live: list[int]) -> None:
