@@ -15,7 +15,8 @@ from urllib.parse import quote, urlsplit
 from huggingface_hub import CommitOperationAdd, HfApi
 from huggingface_hub.utils import filter_repo_objects  # type: ignore[attr-defined] # public, not declared
 
-from saewidgets.errors import NotFoundError
+from saewidgets.config.corpus import REPOSITORY
+from saewidgets.errors import ConfigError, NotFoundError
 from saewidgets.hub import errors
 from saewidgets.hub.client import HubClient
 from saewidgets.hub.reference import parse_reference
@@ -53,6 +54,9 @@ def push(
         private: whether a new repository is private; an existing one stays as it is.
     """
     client = client or HubClient()
+    if REPOSITORY.fullmatch(repo_id) is None:
+        hint = "Give owner/name, for example your-name/my-saes."
+        raise ConfigError("This is not the name of a repository.", where="repo_id", hint=hint)
     place = parse_reference(f"{repo_id}/{path}".rstrip("/"))
     folder = Path(folder)
     if not folder.is_dir():

@@ -164,7 +164,7 @@ def test_names_and_folders_are_checked(hub: Hub, client_of: Make, sae: Path, tmp
     with pytest.raises(NotFoundError, match="no files"):
         push(tmp_path / "empty", "writer/x", client=client)
     with pytest.raises(ConfigError):
-        push(sae, "no owner", client=client)
+        push(sae, "no-owner", client=client, path="x")
     with pytest.raises(ConfigError):
         push(sae, "writer/x", client=client, path="../x")
     with pytest.raises(NotFoundError):

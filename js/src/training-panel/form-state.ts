@@ -219,8 +219,9 @@ export const isStore = (corpus: unknown): boolean =>
 /** Has the setting an effect beside the others? Its value is sent all the same. */
 export function applies({ needs }: FormField, values: Values): boolean {
   if (needs === "text") return !isStore(values.corpus);
-  const [name = "", wanted] = needs.split("=");
-  return name === "" || (wanted === undefined ? Boolean(values[name]) : values[name] === wanted);
+  const [name = "", wanted] = needs.split(/!?=/);
+  if (wanted === undefined) return name === "" || Boolean(values[name]);
+  return (values[name] === wanted) !== needs.includes("!=");
 }
 
 export const found = ({ label, name, help }: FormField, search: string): boolean =>

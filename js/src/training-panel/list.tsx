@@ -11,7 +11,7 @@ import { TrainingCard } from "./card";
 import { BulkBox } from "./card-forms";
 import { GroupCard } from "./group-card";
 import { Columns, inOrder, RunsTable } from "./runs-table";
-import { countByStatus, heldOrder, type ListCard, SORTS, shownCards } from "./state";
+import { countByStatus, heldOrder, type ListCard, patternOf, SORTS, shownCards } from "./state";
 import { SELECTION, type Store } from "./store";
 
 export function Toolbar({ store, panel }: { store: Store; panel: string }) {
@@ -201,7 +201,9 @@ function None({ store }: { store: Store }) {
   };
   return (
     <NothingMatches noun="training" onClear={clear}>
-      {`None of the ${f.plural(store.state.value.cards.length, "training")} ${words.join(" and ")}.`}
+      {search.startsWith("/") && !patternOf(search)
+        ? `“${search}” is not a regular expression.`
+        : `None of the ${f.plural(store.state.value.cards.length, "training")} ${words.join(" and ")}.`}
     </NothingMatches>
   );
 }

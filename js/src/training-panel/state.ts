@@ -156,7 +156,7 @@ export const placeOf = (card: Card): string =>
   card.hook_name_out ? `${card.hook_name} → ${card.hook_name_out}` : card.hook_name;
 
 /** "/k (16|32)/" as an expression; null for words, and for one that is not whole yet. */
-function patternOf(search: string): RegExp | null {
+export function patternOf(search: string): RegExp | null {
   try {
     return search.startsWith("/") ? new RegExp(search.replace(/^\/|\/$/g, ""), "i") : null;
   } catch {

@@ -159,6 +159,10 @@ export class Store extends BaseStore<wire.PanelState, wire.PanelCommand, Open> {
     if (!done) return;
     this.unmark(done.done, action, action !== "retry"); // nothing becomes of the run itself
     this.outcome.value = outcomeWords(action, done);
+    if (done.done.length && action === "retry") {
+      this.selectAll(this.charts().training_ids.filter((id) => !done.done.includes(id)));
+      this.filter.value = "all"; // the new runs are not among those that failed
+    }
     if (done.done.length && action === "delete") {
       this.announce(done.done.length === 1 ? "Deleted." : `${done.done.length} trainings deleted.`);
     }

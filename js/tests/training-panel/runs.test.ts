@@ -53,7 +53,10 @@ describe("the selection", () => {
     const { page, model, user } = show(with_(runs, runs));
     const retry = page.getByRole("button", { name: "Retry selected" });
     expect(retry.title).toBe("Retry 2 trainings");
+    await user.click(page.getByRole("tab", { name: "Failed 1" }));
     await user.click(retry);
+    await waitFor(() => expect(page.getByText("3 selected")).toBeTruthy()); // nobody retries them a second time
+    expect(page.getByRole("tab", { name: "All 5" }).getAttribute("aria-selected")).toBe("true"); // the new ones, too
     await user.click(page.getByRole("button", { name: "Import selected to SAEs" }));
     expect(sent(model, "run_actions")).toMatchObject([
       { action: "retry", training_ids: ids(failed, stopped) },

@@ -60,11 +60,11 @@ EMPTY = {
     "activations.exclude_token_ids": "none", "activations.seqpos_slice": "all",
     "evaluation.every_steps": "ten times per run", "checkpoints.every_steps": "ten times per run",
 }  # fmt: skip
-# What has no effect without another setting: its name, and the value that it needs unless any will do.
+# What has no effect without another setting: its name, and the value that it needs (or not, `!=`) unless any will do.
 NEEDS = {
     "sae.skip_max": "sae.learn_skip", "sae.tanh_scale": "sae.sparsity_loss=tanh", "sae.p_hold": "sae.p_end",
     "resampling.until_share": "resampling.every_steps", "resampling.encoder_scale": "resampling.every_steps",
-    "optimizer.lr_cycles": "optimizer.lr_schedule=cosine_restarts",
+    "optimizer.lr_cycles": "optimizer.lr_schedule=cosine_restarts", "optimizer.lr_end": "optimizer.lr_schedule!=constant",
 } | dict.fromkeys((
     "model_revision", "model_dtype", "model_device", "model_compile", "activations.model_batch_size",
     *(f"activations.{name}" for name in FIELDS),
