@@ -128,6 +128,7 @@ export function LabelModel({ store, open }: { store: Store; open: wire.OpenExtra
   const ticked = { class: "c3s" };
   return (
     <form ref={box} class="label-model" aria-label="Label with a model" noValidate onSubmit={onSubmit(() => send())}>
+      <h3>Label with a model</h3>
       <fieldset>
         <legend>Model</legend>
         <div class="g">
