@@ -45,6 +45,20 @@ def seal_of(state: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
 
+_SEALED_BYTES = 64 * 2**20  # of a file with a sealed state: larger ones are not ours
+
+
+def read_sealed(path: Path) -> dict[str, Any] | None:
+    """The sealed state in a JSON file; None if it is not there, not whole, or was changed."""
+    try:
+        if path.stat().st_size > _SEALED_BYTES:
+            return None
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None
+    return data if isinstance(data, dict) and data.get("sha256") == seal_of(data) else None
+
+
 def sha256_of(path: Path) -> str:
     """SHA-256 of a file's bytes, in hexadecimal. Raises `OSError` if it cannot be read."""
     with path.open("rb") as file:

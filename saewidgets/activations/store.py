@@ -7,7 +7,6 @@ a memory map for looking around.
 
 from __future__ import annotations
 
-import json
 import re
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -27,7 +26,7 @@ from saewidgets.activations.prefetch import Check
 from saewidgets.activations.row_format import DTYPES, SCALE, floats, row_bytes, row_length
 from saewidgets.activations.shuffle import Numbers, counted, evaluated
 from saewidgets.config.hook_names import head_of, without_head
-from saewidgets.durable import seal_of, sealed, sha256_of, write_json
+from saewidgets.durable import read_sealed, sealed, sha256_of, write_json
 from saewidgets.errors import ConfigError, FormatError, NotFoundError
 from saewidgets.lm.tokens import TokenMask
 
@@ -48,7 +47,6 @@ STORE, PROGRESS, TOKENS, SPECIAL = "store.json", "capture.json", "tokens.bin", "
 SHARD_BYTES = 1 << 28  # about; a shard holds whole contexts
 TOKEN_DTYPES = ("<u2", "<u4")
 HOOK_FOLDER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.]{0,200}")
-_JSON_BYTES = 64 * 2**20
 _COUNT = 1 << 53
 _RECAPTURE = "Capture or import it again."
 
@@ -153,7 +151,7 @@ def read_facts(folder: Path) -> StoreFacts:
                 "This store is incomplete: its capture has not ended.", where=str(folder), hint="Resume the capture."
             )
         raise NotFoundError("There is no store of activations.", where=str(folder), hint=_RECAPTURE)
-    data = read_json(folder / STORE)
+    data = read_sealed(folder / STORE)
     if data is None:
         raise FormatError("The file is damaged.", where=str(folder / STORE), hint=_RECAPTURE)
     if data.get("format") != FORMAT:
@@ -169,17 +167,6 @@ def read_facts(folder: Path) -> StoreFacts:
             f"This does not describe a store ({error}).", where=str(folder / STORE), hint=_RECAPTURE
         ) from error
     return facts
-
-
-def read_json(path: Path) -> dict[str, Any] | None:
-    """A sealed JSON file; None if it is not there, not whole, or was changed."""
-    try:
-        if path.stat().st_size > _JSON_BYTES:
-            return None
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return None
-    return data if isinstance(data, dict) and data.get("sha256") == seal_of(data) else None
 
 
 def _facts(data: Mapping[str, Any]) -> StoreFacts:

@@ -37,13 +37,21 @@ from saewidgets.activations.store import (
     StoredHook,
     StoreFacts,
     read_facts,
-    read_json,
     rows_per_shard,
     shard_name,
     write_facts,
 )
 from saewidgets.activations.stream import check_text
-from saewidgets.durable import require_space, sealed, sha256_of, size_of, storage_errors, sync, write_json
+from saewidgets.durable import (
+    read_sealed,
+    require_space,
+    sealed,
+    sha256_of,
+    size_of,
+    storage_errors,
+    sync,
+    write_json,
+)
 from saewidgets.errors import ConfigError, FormatError, SAEWidgetsError
 from saewidgets.events import Control, Interruption, NullControl, Request
 from saewidgets.lm import LoadedModel, capture, resolve_hook
@@ -411,7 +419,7 @@ class StoreWriter:
             for draft in (f".{PROGRESS}.*", f".{STORE}.*", ".tmp-*"):  # of a kill; the last is of earlier versions
                 for leftover in folder.glob(draft):
                     leftover.unlink()
-            state = read_json(folder / PROGRESS) if resume else None
+            state = read_sealed(folder / PROGRESS) if resume else None
             if state is None or not self._take_up(state):
                 self.restarted = resume and (folder / PROGRESS).exists()
                 for name in plan.facts.hooks:  # files of others stay
@@ -592,7 +600,7 @@ class StoreParts(CapturedRows):
                 (folder / name).mkdir(exist_ok=True)
             with (folder / TOKENS).open("wb") as tokens, (folder / SPECIAL).open("wb") as marks:
                 for number, part in enumerate(parts):
-                    state = read_json(part / PROGRESS)
+                    state = read_sealed(part / PROGRESS)
                     if state is None or not self._move(number, part, folder, state, files):
                         break
                     tokens.write((part / TOKENS).read_bytes())

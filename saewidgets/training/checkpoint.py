@@ -6,20 +6,16 @@
         state.json              step, tokens, configuration, scale, …, size + SHA-256 of the two files above, and the
                                 SHA-256 of everything else it says
 
-A checkpoint is written into `.tmp-…` in the same folder, every file and the folder are flushed to the disk, then the
-folder is renamed: `step_…` exists only when it is complete. Readers know nothing but `step_…`; what a killed
-process left in `.tmp-…` is removed by `clean_leftovers`. Nothing is pickled.
+`durable.whole_folder` writes it into `.step_…`: `step_…` exists only when it is complete. Readers know nothing but
+`step_…`; what a killed process left behind is removed by `clean_leftovers`. Nothing is pickled.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
-import uuid
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,8 +24,16 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from saewidgets.durable import require_space, seal_of, sealed, sha256_of, storage_errors, sync, write_json
-from saewidgets.errors import FormatError, NotFoundError, StorageError
+from saewidgets.durable import (
+    read_sealed,
+    require_space,
+    sealed,
+    sha256_of,
+    storage_errors,
+    whole_folder,
+    write_json,
+)
+from saewidgets.errors import FormatError, NotFoundError
 from saewidgets.sae.scaler import Scaler, Whitening
 
 FORMAT = 1
@@ -38,9 +42,7 @@ WHITENING = "whitening."  # before the names of its matrices: measured again, an
 MEASURED = "measured.safetensors"
 """Name of the file in a run's folder that keeps what is measured, until a checkpoint does."""
 _NAME = re.compile(r"step_(\d{8,})")
-_TMP = ".tmp-"
-_CHANGED = "The file was changed after it was written: its SHA-256 is not the recorded one."
-_STATE_BYTES_MAX = 16 * 2**20  # a state.json is a few kB; anything larger is not ours
+_DRAFTS = (".step_*", ".tmp-*")  # of a kill; the last is of earlier versions
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,34 +101,19 @@ def write_checkpoint(
     least ``step``, ``tokens`` and ``kinds``; sizes and checksums are added."""
     target = folder / _name(step)
     need = sum(t.numel() * t.element_size() for t in (*weights.values(), *optimizer.values())) + 2**16
-    temporary, free = folder / f"{_TMP}{uuid.uuid4().hex}", "an unknown number"
-    try:
+    hint = "Free some space or check that the folder is writable, then resume."
+    with storage_errors("The checkpoint could not be written", folder, hint):
         folder.mkdir(parents=True, exist_ok=True)
-        require_space(folder, need, "a checkpoint", "Free some space or delete checkpoints, then resume.")
-        temporary.mkdir()
+    require_space(folder, need, "a checkpoint", "Free some space or delete checkpoints, then resume.")
+    remove_checkpoint(target)  # only ever a damaged one: a whole checkpoint of this step would not be written again
+    with whole_folder(target, (), need) as draft:
         files = {}
         for name, tensors in ((WEIGHTS, weights), (OPTIMIZER, optimizer)):
-            path = temporary / name
+            path = draft / name
             save_file({key: tensor.detach().to("cpu").contiguous() for key, tensor in tensors.items()}, path)
-            sync(path)
             files[name] = {"size": path.stat().st_size, "sha256": sha256_of(path)}
         whole = sealed({"format": FORMAT, **state, "step": step, "files": files})
-        write_json(temporary / STATE, whole)
-        if target.exists():  # only ever a damaged one: a whole checkpoint of this step would not be written again
-            os.rename(target, folder / f"{_TMP}{uuid.uuid4().hex}")
-        os.rename(temporary, target)
-        sync(folder)
-    except (OSError, SafetensorError) as error:
-        if isinstance(error, StorageError):
-            raise
-        with suppress(OSError):
-            free = f"{shutil.disk_usage(folder).free:,}"
-        raise StorageError(
-            f"The checkpoint could not be written ({error}): {need:,} bytes are needed, {free} are free.",
-            where=str(folder), hint="Free some space or check that the folder is writable, then resume.",
-        ) from error
-    finally:
-        clean_leftovers(folder)
+        (draft / STATE).write_text(json.dumps(whole, indent=1), encoding="utf-8")
     return Checkpoint(target, whole)
 
 
@@ -175,7 +162,7 @@ def newest_whole(folder: Path) -> tuple[Checkpoint | None, list[FormatError]]:
 
 def clean_leftovers(folder: Path) -> None:
     """Remove what an interrupted write left behind. Only the owner of the run may call it."""
-    for path in list(folder.glob(f"{_TMP}*")):
+    for path in [path for draft in _DRAFTS for path in folder.glob(draft)]:
         remove_checkpoint(path)
 
 
@@ -197,18 +184,22 @@ def _step_folders(folder: Path) -> list[Path]:
 
 def _examined(path: Path, verify: bool) -> Checkpoint | FormatError:
     """The checkpoint, or what is wrong with its first file that is not what was written."""
-    file = path / STATE
+    file, state = path / STATE, read_sealed(path / STATE)
+    if state is None:
+        return FormatError("The file is missing, or is not what was written.", where=str(file))
     try:
-        state = _read_state(file)
-        _require(path.name == _name(state["step"]), f"It is the state of step {state['step']:,}, not of {path.name}.")
+        found, step = state.get("format"), int(state["step"])
+        _require(found == FORMAT, f"Format {found!r} is not known, expected {FORMAT}.")
+        _require(path.name == _name(step), f"It is the state of step {step:,}, not of {path.name}.")
         for name in (WEIGHTS, OPTIMIZER):
             file, recorded = path / name, state["files"][name]
             size = file.stat().st_size
             _require(size == recorded["size"], f"The file has {size:,} bytes, {recorded['size']:,} were written.")
-            _require(not verify or sha256_of(file) == recorded["sha256"], _CHANGED)
+            is_same = not verify or sha256_of(file) == recorded["sha256"]
+            _require(is_same, "The file was changed after it was written: its SHA-256 is not the recorded one.")
     except OSError as error:
         return FormatError(f"The file cannot be read ({error.strerror}).", where=str(file))
-    except ValueError as error:
+    except (ValueError, KeyError, TypeError) as error:
         return FormatError(str(error), where=str(file))
     return Checkpoint(path, state)
 
@@ -216,36 +207,6 @@ def _examined(path: Path, verify: bool) -> Checkpoint | FormatError:
 def _require(holds: bool, otherwise: str) -> None:
     if not holds:
         raise ValueError(otherwise)
-
-
-def _read_state(file: Path) -> dict[str, Any]:
-    """Raises `ValueError` where it is not what was written."""
-    _require(file.stat().st_size <= _STATE_BYTES_MAX, "The file is too large to be a checkpoint's state.")
-    try:
-        state = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"The file is not JSON ({error}).") from error
-    found = state.get("format") if isinstance(state, dict) else type(state).__name__
-    _require(found == FORMAT, f"Format {found!r} is not known, expected {FORMAT}.")
-    _require(_has_shape(state), "Required entries are missing or of the wrong type.")
-    _require(state.get("sha256") == seal_of(state), _CHANGED)
-    return dict(state)
-
-
-def _has_shape(state: Mapping[str, Any]) -> bool:
-    files = state.get("files")
-    return (
-        isinstance(state.get("step"), int)
-        and isinstance(state.get("tokens"), int)
-        and isinstance(state.get("kinds"), list | tuple)
-        and isinstance(files, dict)
-        and all(
-            isinstance(files.get(name), dict)
-            and isinstance(files[name].get("size"), int)
-            and isinstance(files[name].get("sha256"), str)
-            for name in (WEIGHTS, OPTIMIZER)
-        )
-    )
 
 
 LOWER_IS_BETTER = {"fvu": True, "mse": True, "loss": True, "ce_loss_score": False}

@@ -29,7 +29,7 @@ from torch import Tensor
 from saewidgets.config.training import TargetsConfig, TrainingConfig
 from saewidgets.errors import TrainingError
 from saewidgets.events import LogLine
-from saewidgets.render.numbers import decimal, metric, tokens
+from saewidgets.render.numbers import metric, tokens
 from saewidgets.training.checkpoint import Checkpoint
 
 FACTOR, RISES, FVU, HIGH = 10.0, 3, 0.5, 5
@@ -73,39 +73,31 @@ def all_finite(tensors: Iterable[Tensor]) -> bool:
     return bool(torch.stack([torch.isfinite(t).all() for t in tensors if t.is_floating_point()]).all())
 
 
-# The errors that end a run at a step. `found`: its checkpoints, newest first.
-def nan_error(step: int, config: TrainingConfig, found: Sequence[Checkpoint]) -> TrainingError:
-    """The error for a loss or weight that is not finite."""
-    return _stopped(f"Loss became NaN at {_place(step, config)}.", "nan", step, config, found)
+_STOPPED = {
+    "nan": "Loss became NaN at {place}.",
+    "overflow": "float16 gradients overflow in every step up to {place}: nothing is learned.",
+    "diverged": "Loss diverged at {place}: {loss:.4g}, over 10 times its lowest value of {lowest:.4g} and still rising.",
+    "blew_up": "Loss diverged by {place}: the reconstruction is {fvu} times worse than a constant one (FVU).",
+}
 
 
-def overflow_error(step: int, config: TrainingConfig, found: Sequence[Checkpoint]) -> TrainingError:
-    """The error for float16 gradients that overflow in step after step, so that every step is skipped."""
-    return TrainingError(
-        f"float16 gradients overflow in every step up to {_place(step, config)}: nothing is learned.",
-        where="precision",
-        hint=f"{describe(found)} Use bfloat16 or float32.",
-        step=step,
-        resumes=_resumes(found),
-    )
-
-
-def divergence_error(
-    step: int, config: TrainingConfig, found: Sequence[Checkpoint], loss: float, lowest: float
+def stopped(
+    why: str, step: int, config: TrainingConfig, found: Sequence[Checkpoint], **values: float | str
 ) -> TrainingError:
-    """The error for a loss that grew and kept growing."""
-    what = (
-        f"Loss diverged at {_place(step, config)}: {loss:.4g}, over {FACTOR:g} times its lowest value of {lowest:.4g} "
-        "and still rising."
-    )
-    return _stopped(what, "diverged", step, config, found)
-
-
-def blown_up_error(step: int, config: TrainingConfig, found: Sequence[Checkpoint], fvu: float) -> TrainingError:
-    """The error for a reconstruction that became far worse than none."""
-    times = f"the reconstruction is {decimal(fvu, 0)} times worse than a constant one (FVU)"
-    what = f"Loss diverged by {_place(step, config)}: {times}."
-    return _stopped(what, "diverged", step, config, found)
+    """The error that ends a run at a step: a loss or weight that is not finite (``nan``), float16 gradients that
+    overflow in every step (``overflow``), a loss that grew and keeps growing (``diverged``: `loss`, `lowest`), or a
+    reconstruction that became far worse than none (``blew_up``: `fvu`). `found`: its checkpoints, newest first."""
+    what = _STOPPED[why].format(place=f"step {step:,} ({tokens(step * config.batch_size)} tokens)", **values)
+    resumes = bool(found) and is_good(found[0])  # whether a resumed run would go on from a good one
+    if why == "overflow":
+        hint = f"{describe(found)} Use bfloat16 or float32."
+        return TrainingError(what, where="precision", hint=hint, step=step, resumes=resumes)
+    clip = config.optimizer.grad_clip
+    clip_advice = "set Gradient clip to 1.0" if clip is None else f"lower Gradient clip (now {clip:g})"
+    again = "" if any(map(is_good, found)) else ", and retry"
+    hint = f"{describe(found)} Lower Learning rate (now {config.learning_rate:g}), or {clip_advice}{again}."
+    kind = "nan" if why == "nan" else "diverged"
+    return TrainingError(what, where="loss", hint=hint, kind=kind, step=step, resumes=resumes)
 
 
 def out_of_memory_error(device: str, done: int, config: TrainingConfig, error: BaseException) -> TrainingError:
@@ -129,24 +121,6 @@ def is_out_of_memory(error: BaseException) -> bool:
         return True
     text = str(error)
     return isinstance(error, RuntimeError) and ("DefaultCPUAllocator" in text or "not enough memory" in text)
-
-
-def _place(step: int, config: TrainingConfig) -> str:
-    return f"step {step:,} ({tokens(step * config.batch_size)} tokens)"
-
-
-def _stopped(what: str, kind: str, step: int, config: TrainingConfig, found: Sequence[Checkpoint]) -> TrainingError:
-    clip = config.optimizer.grad_clip
-    clip_advice = "set Gradient clip to 1.0" if clip is None else f"lower Gradient clip (now {clip:g})"
-    lower = f"Lower Learning rate (now {config.learning_rate:g}), or {clip_advice}"
-    again = "" if any(map(is_good, found)) else ", and retry"
-    hint = f"{describe(found)} {lower}{again}."
-    return TrainingError(what, where="loss", hint=hint, kind=kind, step=step, resumes=_resumes(found))
-
-
-def _resumes(found: Sequence[Checkpoint]) -> bool:
-    """Whether the checkpoint that a resumed run would go on from is good."""
-    return bool(found) and is_good(found[0])
 
 
 def is_good(checkpoint: Checkpoint) -> bool:

@@ -9,6 +9,7 @@ from collections import namedtuple
 import pytest
 import torch
 
+from saewidgets.durable import sealed
 from saewidgets.errors import FormatError, NotFoundError, StorageError
 from saewidgets.training import checkpoint as module
 from saewidgets.training.checkpoint import (
@@ -82,13 +83,13 @@ def _flip(path):
         ("weights.safetensors", _flip, "SHA-256"),
         ("optimizer.safetensors", _flip, "SHA-256"),
         ("optimizer.safetensors", os.unlink, "cannot be read"),
-        ("state.json", _cut, "not JSON"),
-        ("state.json", os.unlink, "cannot be read"),
-        ("state.json", lambda p: p.write_text("{}"), "Format None"),
-        ("state.json", lambda p: p.write_text('{"format": 1, "step": 40}'), "missing"),
-        ("state.json", lambda p: _change(p, step=1_000_000), "SHA-256"),
-        ("state.json", lambda p: _change(p, scale="x"), "SHA-256"),
-        ("state.json", lambda p: _change(p, tokens=-1), "SHA-256"),
+        ("state.json", _cut, "not what was written"),
+        ("state.json", os.unlink, "missing"),
+        ("state.json", lambda p: p.write_text("{}"), "not what was written"),
+        ("state.json", lambda p: p.write_text(json.dumps(sealed({"format": 2, "step": 30}))), "Format 2"),
+        ("state.json", lambda p: _change(p, step=1_000_000), "not what was written"),
+        ("state.json", lambda p: _change(p, scale="x"), "not what was written"),
+        ("state.json", lambda p: _change(p, tokens=-1), "not what was written"),
     ],
 )
 def test_damage_names_the_file_and_the_newest_whole_one(tmp_path, file, damage, says):

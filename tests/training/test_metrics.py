@@ -66,7 +66,7 @@ def test_the_watch_survives_a_checkpoint():
 
 
 def test_nan_error_reads_as_a_person_would_say_it():
-    error = health.nan_error(449, TrainingConfig(optimizer={"lr": 1e-3, "grad_clip": None}), [])
+    error = health.stopped("nan", 449, TrainingConfig(optimizer={"lr": 1e-3, "grad_clip": None}), [])
     assert error.what == "Loss became NaN at step 449 (1.8M tokens)."
     assert error.hint == (
         "There is no checkpoint yet. Lower Learning rate (now 0.001), or set Gradient clip to 1.0, and retry."
@@ -102,12 +102,13 @@ def _checkpoint(step, evaluated_at=-1, watch=None, **metrics):
 )
 def test_only_a_checkpoint_from_before_the_divergence_is_good(found, words, resumes):
     for error in (
-        health.blown_up_error(76, TrainingConfig(), found, 4e7), health.overflow_error(76, TrainingConfig(), found)
+        health.stopped("blew_up", 76, TrainingConfig(), found, fvu="4e7"),
+        health.stopped("overflow", 76, TrainingConfig(), found),
     ):
         assert error.hint.startswith(words)
         assert error.resumes is resumes
     retry = ", and retry." if words.startswith("No") else "."
-    assert health.nan_error(76, TrainingConfig(), found).hint.endswith(f"Gradient clip (now 1){retry}")
+    assert health.stopped("nan", 76, TrainingConfig(), found).hint.endswith(f"Gradient clip (now 1){retry}")
 
 
 def test_what_counts_as_out_of_memory():

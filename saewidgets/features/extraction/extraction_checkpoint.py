@@ -4,7 +4,7 @@
         tables.safetensors   `Accumulator.tensors`
         state.json           contexts read, counters, what they belong to, size and SHA-256 of the file above
 
-Tables may be as large as the memory has room for, so they are written piece by piece; nothing is pickled.
+Nothing is pickled.
 """
 
 from __future__ import annotations
@@ -19,11 +19,10 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from saewidgets.activations.store import read_json
-from saewidgets.durable import require_space, sealed, sha256_of, storage_errors, whole_folder
+from saewidgets.durable import read_sealed, require_space, sealed, sha256_of, storage_errors, whole_folder
 from saewidgets.errors import ConfigError, FormatError
 from saewidgets.sae import SAE
 
@@ -31,8 +30,6 @@ FORMAT = 1
 TABLES, STATE = "tables.safetensors", "state.json"
 
 _NAME = re.compile(r"contexts_\d{8,}")
-_PIECE = 1 << 24  # bytes written at once
-_DTYPES = {torch.float64: "F64", torch.int64: "I64", torch.float32: "F32", torch.int32: "I32", torch.float16: "F16"}
 
 
 def write_checkpoint(folder: Path, done: int, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> int:
@@ -46,13 +43,16 @@ def write_checkpoint(folder: Path, done: int, tensors: Mapping[str, Tensor], sta
         folder.mkdir(parents=True, exist_ok=True)
     require_space(folder, need, "a checkpoint", "Free some space, then resume.")
     with whole_folder(target, (TABLES, STATE), need) as draft:  # one that is there is a damaged one
-        file = _write_tables(draft / TABLES, tensors)
+        tables = draft / TABLES
+        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, tables)
+        size = tables.stat().st_size
+        file = {"size": size, "sha256": sha256_of(tables)}
         whole = sealed({"format": FORMAT, **state, "done": done, "file": file})
         (draft / STATE).write_text(json.dumps(whole, indent=1, allow_nan=False), encoding="utf-8")
     for other in folder.iterdir():
         if other != target:
             shutil.rmtree(other, ignore_errors=True)  # what cannot be deleted now is met again next time
-    return int(file["size"])
+    return size
 
 
 def read_checkpoint(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
@@ -85,7 +85,7 @@ def checkpoints(folder: Path) -> list[Path]:
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     file = path / STATE
     try:
-        state = read_json(file)
+        state = read_sealed(file)
         if state is None or state.get("format") != FORMAT:
             raise ValueError("it differs from what was written")
         if path.name != _name(state["done"]):
@@ -102,34 +102,6 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
 
 def _name(done: int) -> str:
     return f"contexts_{done:08d}"
-
-
-def _write_tables(path: Path, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
-    """A safetensors file, without a second copy of the tensors in memory."""
-    names = sorted(tensors, key=lambda name: (-tensors[name].element_size(), name))  # each stays aligned
-    header: dict[str, Any] = {}
-    offset = 0
-    for name in names:
-        tensor = tensors[name]
-        end = offset + tensor.numel() * tensor.element_size()
-        header[name] = {"dtype": _DTYPES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [offset, end]}
-        offset = end
-    text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 8)
-    digest = hashlib.sha256()
-    with path.open("wb") as stream:
-        for piece in (len(text).to_bytes(8, "little"), text):
-            digest.update(piece)
-            stream.write(piece)
-        for name in names:
-            flat = tensors[name].detach().contiguous().view(-1)
-            step = max(1, _PIECE // flat.element_size())
-            for start in range(0, len(flat), step):
-                data = flat[start : start + step].cpu().numpy().tobytes()
-                digest.update(data)
-                stream.write(data)
-        size = stream.tell()
-    return {"size": size, "sha256": digest.hexdigest()}
 
 
 _SAMPLED = 128  # values of every tensor in an SAE's fingerprint
