@@ -397,7 +397,6 @@ class _Sparsify(FileSettings):
     d_in: Width
     activation: Literal["topk", "groupmax"] = "topk"
     expansion_factor: int = Field(default=32, ge=1, le=2**12)
-    normalize_decoder: bool = True
     num_latents: int = Field(default=0, ge=0, le=2**24)
     k: int = Field(default=32, ge=1)
     skip_connection: bool = False

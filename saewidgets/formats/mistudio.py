@@ -111,7 +111,6 @@ class _ExportFile(FileSettings):
     model_name: str | None = None
     hook_name: str | None = None
     hook_point: str | None = None
-    hook_point_layer: int | None = None
     normalize_activations: _Normalization = "none"
     extra_metadata: _CheckpointFields = Field(default_factory=_CheckpointFields)
 
@@ -213,14 +212,6 @@ class _State:
     widths: tuple[int, int, int]
     centred: bool | None = None  # whether b_dec is subtracted from the input; None where the tensors do not tell
 
-    def look(self, header: Header, **more: Any) -> dict[str, Any]:
-        """The arguments of `ReadPlan` that say how these tensors are read."""
-        d_in, d_sae, d_out = self.widths
-        return {
-            "header": header, "names": self.names, "transposed": MATRICES, "d_in": d_in, "d_sae": d_sae, "d_out": d_out,
-            "shapes": {"+b_dec": (d_out,), "-b_dec": (d_in,)}, **more,
-        }
-
     def finish(self, tensors: dict[str, Tensor]) -> None:
         """Turn what was read by `names` into our tensors, in place."""
         if "W_dec" not in tensors:
@@ -233,9 +224,9 @@ class _State:
             tensors["threshold"] = tensors.pop("log_threshold").float().exp()
 
 
-def _read_state(header: Header, prefix: str = "") -> _State:
-    """What the tensors called `prefix`… are. Raises `FormatError` where they are of no class that is known."""
-    names = {name.removeprefix(prefix) for name in header.tensors if name.startswith(prefix)}
+def _read_state(header: Header) -> _State:
+    """What the tensors called ``model.…`` are. Raises `FormatError` where they are of no class that is known."""
+    names = {name.removeprefix(_PREFIX) for name in header.tensors if name.startswith(_PREFIX)}
     kind, centred, known = next(row for mark, row in _LAYOUTS.items() if mark in {"", *names})
     found = {ours: theirs for ours, theirs in known.items() if theirs in names or ours not in _OPTIONAL}
     if kind == "standard":
@@ -245,7 +236,7 @@ def _read_state(header: Header, prefix: str = "") -> _State:
             f"There are unexpected tensors: {', '.join(extra)[:300]}.", where=header.where,
             hint="Their effect is not known, so the SAE is not loaded without them.",
         )
-    found = {ours: prefix + theirs for ours, theirs in found.items()}
+    found = {ours: _PREFIX + theirs for ours, theirs in found.items()}
     d_sae, d_in = header.shape(found["W_enc"], 2)
     linear = kind != "jumprelu" and "W_dec" in found
     return _State(kind, found, (d_in, d_sae, header.shape(found["W_dec"], 2)[0] if linear else d_in), centred)
@@ -281,7 +272,7 @@ class _SidecarFile(FileSettings):
 
 def _look_at_checkpoint(source: Source, apply_b_dec_to_input: bool | None) -> ReadPlan:
     header = read_header(source, _CHECKPOINT)
-    state = _read_state(header, _PREFIX)
+    state = _read_state(header)
     beside, names = _SidecarFile(), tuple(name for name in _BESIDE if name in source.files())[:1]
     for name in names:
         beside, _, _ = config_of(source, name, _SidecarFile)
@@ -327,9 +318,11 @@ def _look_at_checkpoint(source: Source, apply_b_dec_to_input: bool | None) -> Re
         layer, site = layer or place[1], site or place[2] or ""
     if kind == "topk" and k is None:
         ours["refusal"] = _missing(header, "top_k", "How many latents are active is only in miStudio's database.")
+    d_in, d_sae, d_out = state.widths
     return ReadPlan(
-        **state.look(header, extra=True), files=(_CHECKPOINT, *names), weights=_CHECKPOINT,
-        model=beside.model_name, **ours,
+        header=header, names=state.names, transposed=MATRICES, d_in=d_in, d_sae=d_sae, d_out=d_out,
+        shapes={"+b_dec": (d_out,), "-b_dec": (d_in,)}, extra=True,
+        files=(_CHECKPOINT, *names), weights=_CHECKPOINT, model=beside.model_name, **ours,
         hook_name=f"blocks.{int(layer)}.{_SITES.get(site, 'hook_resid_post')}" if layer.isdecimal() else None,
         config=dict(header.metadata), notes=[note for note, given in notes.items() if given],
         metadata={"mistudio_step": int(step)} if step.isdecimal() else {}, fold=fold,
@@ -347,14 +340,13 @@ def _missing(header: Header, key: str, what: str) -> FormatError:
 # --- The trio --------------------------------------------------------------------------------------------------------
 #
 # ``config.json``, ``model.safetensors`` and ``training_metadata.json`` are in miStudio's design papers, but nothing
-# there reads or writes them, so that nothing says what their tensors are called. Written here are SAELens' names and
-# orientation, with a configuration that says everything; read are these and the state dicts of miStudio's models.
+# there reads or writes them, so that nothing says what their tensors are called. Written and read here are SAELens'
+# names and orientation, with a configuration that says everything.
 
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
 TRAINING_FILE = "training_metadata.json"
 FILES = (CONFIG_FILE, WEIGHTS_FILE, TRAINING_FILE)
-_SYNONYMS = {"standard_saelens": "standard", "standard_anthropic": "standard"}
 _KEPT = ("k", "residual_threshold", "max_iterations", "stop_on_duplicate_support", "skip_scale")
 _UNWRITTEN = ("temporal",)
 _TENSORS = ("W_enc", "b_dec", "W_skip", "b_enc", "threshold", "b_gate", "r_mag", "b_mag")
@@ -366,7 +358,7 @@ class _TrioFile(FileSettings):
     d_sae: Width
     d_out: Width | None = None
     apply_b_dec_to_input: bool | None = None
-    normalize_activations: Literal["none", "layer_norm", "constant_norm_rescale", "anthropic_rescale"] = "none"
+    normalize_activations: Literal["none", "layer_norm", "constant_norm_rescale"] = "none"
     reshape_activations: Literal["none", "hook_z"] = "none"
     k: int | None = Field(default=None, ge=1)
     residual_threshold: float | None = None
@@ -380,47 +372,35 @@ class _TrioFile(FileSettings):
 
 def _look_at_trio(source: Source, apply_b_dec_to_input: bool | None) -> ReadPlan:
     file, data, where = config_of(source, CONFIG_FILE, _TrioFile)
-    known = [*inference_architectures(), *_SYNONYMS]
-    architecture = _SYNONYMS.get(file.architecture, file.architecture)
-    if file.architecture not in known or file.architecture in _UNWRITTEN:
+    known = [name for name in inference_architectures() if name not in _UNWRITTEN]
+    if file.architecture not in known:
         raise FormatError(
             f"The architecture is {file.architecture[:40]!r}, expected one of {', '.join(known)}.",
             where=f"{where}: architecture",
         )
     header = read_header(source, WEIGHTS_FILE)
-    # W_enc alone is in SAELens' names and in miStudio's, the other way round: thresholds as logarithms are miStudio's.
-    state = _read_state(header) if {"encoder.weight", "activation.log_threshold"} & set(header.tensors) else None
-    if state is not None:
-        tensors = state.look(header)
-    else:  # which tensors there must be, the architecture says
-        tensors = {
-            "header": header, "names": {name: name for name in header.tensors if name in _TENSORS} | {"W_dec": "W_dec"},
-            "d_out": file.d_out or file.d_in,
-        }
-    said = file.apply_b_dec_to_input if state is None or state.centred is None else state.centred
-    centred = answered(said, apply_b_dec_to_input, where)
+    centred = answered(file.apply_b_dec_to_input, apply_b_dec_to_input, where)
     if centred is None:
         raise FormatError(
             "The value is missing, and SAEs of miStudio differ in it.", where=f"{where}: {ANSWER}",
             hint=f"Add true or false, or pass {ANSWER}=True or False where you load it.",
         )
-    if file.k is None and "k" in lookup_inference(architecture)[1].model_fields:
+    if file.k is None and "k" in lookup_inference(file.architecture)[1].model_fields:
         raise FormatError(
             "The value is missing, and it decides how many latents are active.",
             where=f"{where}: k", hint=f"Add the number; {TRAINING_FILE} may name it.",
         )
     settings = {
-        "apply_b_dec_to_input": centred and (state is None or state.kind != "transcoder"),
-        "reshape_activations": file.reshape_activations,
-        "normalize_activations": file.normalize_activations.replace("anthropic_rescale", "constant_norm_rescale"),
-        **({"skip_scale": 1.0} if file.architecture == "skip" else {}),  # miStudio adds the whole input
+        "apply_b_dec_to_input": centred, "reshape_activations": file.reshape_activations,
+        "normalize_activations": file.normalize_activations,
         **{key: value for key in _KEPT if (value := getattr(file, key)) is not None},
     }
     return ReadPlan(
-        **tensors | {"d_in": file.d_in, "d_sae": file.d_sae}, said_by=CONFIG_FILE, weights=WEIGHTS_FILE,
-        files=tuple(name for name in FILES if name in source.files()), architecture=architecture,
+        # Which tensors there must be, the architecture says.
+        header=header, names={name: name for name in header.tensors if name in _TENSORS} | {"W_dec": "W_dec"},
+        d_in=file.d_in, d_sae=file.d_sae, d_out=file.d_out or file.d_in, said_by=CONFIG_FILE, weights=WEIGHTS_FILE,
+        files=tuple(name for name in FILES if name in source.files()), architecture=file.architecture,
         model=file.model_name, hook_name=file.hook_name, settings=settings, config=data, metadata=file.metadata,
-        fold=None if state is None else state.finish,
     )
 
 

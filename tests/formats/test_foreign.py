@@ -360,11 +360,7 @@ for w in (W, TIED):
             computed(w, X, above(w), centre=w["b_dec"] if centred else 0.0, scale=SCALE))
 FLAT = W | {"b_dec": np.zeros(12, np.float32)}  # then both generations are the same
 row("mistudio", checkpoint("jumprelu", state("jumprelu", True, FLAT)), computed(FLAT, X, above(W), scale=SCALE))
-# The trio with native tensors: W_enc is in both namings; logarithms of thresholds tell them apart.
 W12 = draw(d_sae=12)
-TRIO = {"architecture": "jumprelu", "d_in": 12, "d_sae": 12, "apply_b_dec_to_input": True, "model_name": "gpt2"}
-row("mistudio", {"sae/config.json": TRIO, "sae/model.safetensors": state("jumprelu", True, W12)},
-    computed(W12, X, above(W12), centre=W12["b_dec"]), model="gpt2")
 
 FIRST, LATER = {"top_k_sparsity": None}, {"top_k": None}
 
