@@ -75,11 +75,7 @@ class TokenArray(Corpus):
         step = max(1, _CHUNK_IDS // self._array.shape[1]) if self.whole_rows else _CHUNK_IDS
         for row in range(start, end, step):
             part = np.asarray(self._array[row : row + step])
-            if part.dtype == np.uint64 and int(part.max()) > np.iinfo(np.int64).max:
-                raise FormatError(
-                    f"An id from row {row + 1:,} on is larger than any token id.", where=str(self._path), hint=_AGAIN
-                )
-            ids = part.astype(np.int64)
+            ids = part.astype(np.int64)  # packing refuses those that no tokenizer has
             if self.whole_rows:
                 found = [Document("", f"{self._path}: row {row + n:,}", ids=own) for n, own in enumerate(ids, start=1)]
             else:
