@@ -121,11 +121,8 @@ def read_templates(raw: bytes, where: str) -> tuple[list[TrainingTemplate], str]
         return list(_TemplateFile.from_data({"version": None, **data}).templates), package
     except ConfigError as error:
         wrong, way = error.where or "", "Correct the file."
-        if _number(package) > _number(__version__):
-            way = (
-                f"It was written by saewidgets {package}, which is newer than this one ({__version__}): update it "
-                "(pip install -U saewidgets)."
-            )
+        if package not in ("", __version__):
+            way = f"It was written by saewidgets {package}; this is {__version__}. Update it, or correct the file."
         hint = " ".join(filter(None, [error.hint, way, "Nothing was imported."]))
         if match := re.fullmatch(r"templates\.(\d+)(?:\.(.+))?", wrong):  # templates[1] ('b'): config.sae.kk
             entry = data["templates"][int(match[1])]
@@ -133,11 +130,6 @@ def read_templates(raw: bytes, where: str) -> tuple[list[TrainingTemplate], str]
             wrong = f"templates[{match[1]}]{f' ({one_line(name)[:MAX_NAME]!r})' if isinstance(name, str) else ''}"
             wrong += f": {match[2][:200]}" if match[2] else ""
         raise FormatError(error.what, where=f"{where}: {wrong}", hint=hint) from error
-
-
-def _number(version: str) -> tuple[int, ...]:
-    found = re.match(r"(\d{1,6})\.(\d{1,6})(?:\.(\d{1,6}))?", version)
-    return tuple(int(part or 0) for part in found.groups()) if found else ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -127,7 +127,7 @@ BAD: list[tuple[bytes, str]] = [
     (_file({"name": "a", "config": {}}, {"name": "b", "config": {"sae": {"architecture": "topk", "kk": 1}}}),
      r"templates\[1\] \('b'\): config.sae.kk: There is no such setting. Did you mean k\? Correct the file\."),
     (_file({"name": "a", "config": {"from_later": 1}}, package="99.1.0"),
-     r"config.from_later: There is no such setting. It was written by saewidgets 99.1.0, which is newer"),
+     r"config.from_later: There is no such setting. It was written by saewidgets 99.1.0; this is"),
     (_file({"name": "a", "config": {"trust_remote_code": True}}), "trust_remote_code: There is no such setting."),
     (_file({"name": "a", "config": {"epochs": float("nan")}}), "config.epochs: Epochs is nan"),
     (_file({"name": "a", "config": {"model": "\ud800"}}), "half a surrogate pair"),
