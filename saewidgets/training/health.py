@@ -76,7 +76,8 @@ def all_finite(tensors: Iterable[Tensor]) -> bool:
 _STOPPED = {
     "nan": "Loss became NaN at {place}.",
     "overflow": "float16 gradients overflow in every step up to {place}: nothing is learned.",
-    "diverged": "Loss diverged at {place}: {loss:.4g}, over 10 times its lowest value of {lowest:.4g} and still rising.",
+    "diverged": "Loss diverged at {place}: {loss:.4g}, over {factor:g} times its lowest value of {lowest:.4g} and "
+    "still rising.",
     "blew_up": "Loss diverged by {place}: the reconstruction is {fvu} times worse than a constant one (FVU).",
 }
 
@@ -87,7 +88,8 @@ def stopped(
     """The error that ends a run at a step: a loss or weight that is not finite (``nan``), float16 gradients that
     overflow in every step (``overflow``), a loss that grew and keeps growing (``diverged``: `loss`, `lowest`), or a
     reconstruction that became far worse than none (``blew_up``: `fvu`). `found`: its checkpoints, newest first."""
-    what = _STOPPED[why].format(place=f"step {step:,} ({tokens(step * config.batch_size)} tokens)", **values)
+    place = f"step {step:,} ({tokens(step * config.batch_size)} tokens)"
+    what = _STOPPED[why].format(place=place, factor=FACTOR, **values)
     resumes = bool(found) and is_good(found[0])  # whether a resumed run would go on from a good one
     if why == "overflow":
         hint = f"{describe(found)} Use bfloat16 or float32."

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -26,12 +26,12 @@ from saewidgets.config.sae import Penalised
 from saewidgets.config.training import TrainingConfig
 from saewidgets.errors import FormatError, TrainingError
 from saewidgets.events import SAVING, CheckpointSaved, Control, Emit, LogLine, Metrics, NullControl, Progress
+from saewidgets.render.numbers import decimal
 from saewidgets.sae import SAE, Loss, LossState, StandardSAE
 from saewidgets.sae.scaler import Scaler
 from saewidgets.training import health
 from saewidgets.training.checkpoint import (
     EVALUATED,
-    MEASURED,
     WHITENING,
     Checkpoint,
     is_better,
@@ -130,7 +130,7 @@ class Trainer:
         # A store is read by a thread, and how often it is waited for is not the same on all workers.
         is_read_by_thread = self.mesh.size > 1 and isinstance(self.stream, StoredStream)
         control = NullControl() if is_read_by_thread else self.control
-        with closing(_generator(self.stream.batches(self.step, control.check))) as batches:
+        with closing(self.stream.batches(self.step, control.check)) as batches:
             for batch in itertools.islice(batches, left):
                 self._train_step(*self._scaled(batch))
                 self.meter.at(self.tokens, self.step)
@@ -275,11 +275,11 @@ class Trainer:
         dead = self.dead.share(self.tokens, self.mesh.latents)
         values, bad = self.window.read({} if dead is None else {"dead": dead})
         if bad is not None:
-            raise self._failed(health.nan_error, bad + 1)
+            raise self._failed("nan", bad + 1)
         if not values:
             return
         if self.precision.overflows():
-            raise self._failed(health.overflow_error)
+            raise self._failed("overflow")
         seconds = self.meter.training_seconds
         if seconds > self._seconds_at_log:
             values["tokens_per_second"] = self.window.tokens / (seconds - self._seconds_at_log)
@@ -293,9 +293,9 @@ class Trainer:
         self.window.reset()
         self._record(values)
         if self.watch.blew_up(values.get("fvu", 0.0)):
-            raise self._failed(health.blown_up_error, fvu=values["fvu"])
+            raise self._failed("blew_up", fvu=decimal(values["fvu"], 0))
         if started >= self.schedules.settled and self.watch.diverged(values["loss"], values.get("fvu", 0.0)):
-            raise self._failed(health.divergence_error, loss=values["loss"], lowest=self.watch.lowest or 0.0)
+            raise self._failed("diverged", loss=values["loss"], lowest=self.watch.lowest or 0.0)
 
     def measure(self, evaluate: Evaluate) -> None:
         self.flush()
@@ -350,11 +350,10 @@ class Trainer:
             checkpoint = self.saved if merged == self.saved.kinds else update_state(self.saved, kinds=merged)
         else:
             if not health.all_finite(weights.values()):
-                raise self._failed(health.nan_error)
+                raise self._failed("nan")
             if self.scaler.whitening is not None:
                 optimizer |= {f"{WHITENING}{name}": each for name, each in self.scaler.whitening.tensors().items()}
             checkpoint = write_checkpoint(self.folder, self.step, weights, optimizer, self._state(kinds))
-            (self.folder.parent / MEASURED).unlink(missing_ok=True)  # the checkpoint has it
         self.saved = checkpoint
         removed = rotate(self.folder, self.config.checkpoints.keep_every)
         why: Any = checkpoint.kinds  # the literals, once they went through JSON
@@ -414,16 +413,9 @@ class Trainer:
             "environment": self.environment,
         }
 
-    def _failed(
-        self, error: Callable[..., TrainingError], step: int | None = None, **values: float
-    ) -> TrainingError:
-        """One of the errors of `health`, once its step (None: the last one) is reported: progress goes out now and then
-        only, and nothing comes after this."""
+    def _failed(self, why: str, step: int | None = None, **values: float | str) -> TrainingError:
+        """The error of `health`, once its step (None: the last one) is reported: progress goes out now and then only,
+        and nothing comes after this."""
         step, batch = step or self.step, self.config.batch_size
         self.emit(Progress(step * batch, self.steps * batch, "tokens", None, None, "training", step))
-        return error(step, self.config, list_checkpoints(self.folder), **values)
-
-
-def _generator(batches: Iterator[Batch]) -> Any:
-    """`batches` as something that can be closed, so that a stream frees its buffers the moment a run is left."""
-    return batches if hasattr(batches, "close") else (x for x in batches)
+        return health.stopped(why, step, self.config, list_checkpoints(self.folder), **values)
