@@ -12,7 +12,7 @@ import math
 import threading
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from concurrent.futures import CancelledError
+from concurrent.futures import CancelledError, Future
 from typing import Any, Literal, Protocol, Self, TypedDict, cast, runtime_checkable
 
 from pydantic import SecretStr
@@ -149,7 +149,7 @@ class LLMClient:
         with self._lock:
             self._closed = True
             if self._loop is not None:
-                self._loop.call_soon_threadsafe(_stop, self._loop)
+                self._loop.call_soon_threadsafe(self._loop.stop)
 
     def ask(self, messages: Sequence[Message]) -> str:
         """The answer. Raises whatever `llm` raises, `CancelledError` after the asker was left."""
@@ -170,24 +170,17 @@ class LLMClient:
                     value.close()  # it will not run; Python would warn about that
                 raise CancelledError
             if self._loop is None:
-                self._loop = asyncio.new_event_loop()
-                threading.Thread(target=_run, args=(self._loop,), name="labels-loop", daemon=True).start()
+                started: Future[asyncio.AbstractEventLoop] = Future()
+                threading.Thread(target=_run, args=(started,), name="labels-loop", daemon=True).start()
+                self._loop = started.result()
             future = asyncio.run_coroutine_threadsafe(_awaited(value), self._loop)
         return future.result()
 
 
-def _run(loop: asyncio.AbstractEventLoop) -> None:
-    try:
-        loop.run_forever()
-        loop.run_until_complete(loop.shutdown_asyncgens())
-    finally:
-        loop.close()
-
-
-def _stop(loop: asyncio.AbstractEventLoop) -> None:
-    for task in asyncio.all_tasks(loop):
-        task.cancel()
-    loop.call_soon(loop.stop)  # after the cancelled tasks had their turn
+def _run(started: Future[asyncio.AbstractEventLoop]) -> None:
+    with asyncio.Runner() as runner:  # which cancels what is under way once the loop is stopped
+        started.set_result(runner.get_loop())
+        runner.get_loop().run_forever()
 
 
 async def _awaited(value: Awaitable[Any]) -> Any:
