@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -69,7 +70,7 @@ class EndlessOrder:
     def __init__(self, contexts: Numbers, counts: Numbers, seed: int) -> None:
         self._contexts, self._counts, self._seed = contexts, counts, seed
         self.rows_per_epoch = int(counts.sum())
-        self._epochs: dict[int, tuple[Numbers, Numbers]] = {}
+        self.epoch = lru_cache(maxsize=2)(self._epoch)  # a window can span two
 
     def stretches(self, row: int, rows: int) -> list[Stretch]:
         """What `rows` rows of the sequence, from number `row` on, are made of: one stretch per epoch they touch."""
@@ -84,13 +85,8 @@ class EndlessOrder:
             row, rows = row + take, rows - take
         return found
 
-    def epoch(self, number: int) -> tuple[Numbers, Numbers]:
+    def _epoch(self, number: int) -> tuple[Numbers, Numbers]:
         """(context numbers in this epoch's order, kept rows before each of them)."""
-        known = self._epochs.get(number)
-        if known is None:
-            order = generator(self._seed, CONTEXT_ORDER, number).permutation(len(self._contexts))
-            counts = self._counts[order]
-            known = self._contexts[order], np.cumsum(counts) - counts
-            before = {e: v for e, v in self._epochs.items() if e == number - 1}  # a window can span two
-            self._epochs = {**before, number: known}  # replaced whole: another thread may be reading
-        return known
+        order = generator(self._seed, CONTEXT_ORDER, number).permutation(len(self._contexts))
+        counts = self._counts[order]
+        return self._contexts[order], np.cumsum(counts) - counts
