@@ -64,7 +64,8 @@ EMPTY = {
 NEEDS = {
     "sae.skip_max": "sae.learn_skip", "sae.tanh_scale": "sae.sparsity_loss=tanh", "sae.p_hold": "sae.p_end",
     "resampling.until_share": "resampling.every_steps", "resampling.encoder_scale": "resampling.every_steps",
-    "optimizer.lr_cycles": "optimizer.lr_schedule=cosine_restarts", "optimizer.lr_end": "optimizer.lr_schedule!=constant",
+    "optimizer.lr_cycles": "optimizer.lr_schedule=cosine_restarts",
+    "optimizer.lr_end": "optimizer.lr_schedule!=constant",
 } | dict.fromkeys((
     "model_revision", "model_dtype", "model_device", "model_compile", "activations.model_batch_size",
     *(f"activations.{name}" for name in FIELDS),
