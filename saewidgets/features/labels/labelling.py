@@ -451,8 +451,8 @@ class LabelRun(LLMRun):
         )
         text = ", ".join(f"{len(found):,} {word}" for found, word in counts if found) or "nothing to label"
         text += "" if self.stopped != "max_cost" else " at the cost limit"
-        cost = "" if self.cost is None else f"cost {self.cost:.4g}"
-        return "; ".join(filter(None, (text, cost, str(self.judged or ""))))
+        costs = [run.cost for run in (self, self.judged) if run is not None and run.cost is not None]
+        return "; ".join(filter(None, (text, f"cost {sum(costs):.4g}" if costs else "", str(self.judged or ""))))
 
 
 def label_features(

@@ -56,7 +56,7 @@ def test_a_plan_then_labels_as_they_come_and_what_the_judge_said(
     assert len(server.seen) == plan.requests > 3
     assert {one.headers["authorization"] for one in server.seen} == {f"Bearer {KEY}"}
     judged = "1 judged, mean 0.50, 2 could not be. For example: evidence.negatives: There is no window in which"
-    assert done["said"].startswith(f"3 labelled; cost 0.00036; {judged}")
+    assert done["said"].startswith(f"3 labelled; cost {0.00012 * plan.requests:.4g}; {judged}")
     rows = commands.query_features(ext, LABELLED).rows
     assert [(row.index, row.label, row.auto) for row in rows] == [(index, "a toy label", True) for index in live[:3]]
     label = commands.open_feature(ext, live[0]).value.notes.labels[0]
