@@ -21,7 +21,7 @@ from saewidgets.events import Interruption, JobStatus, Request
 from saewidgets.jobs.control import InteractiveQueue, JobContext, JobControl, Runner
 from saewidgets.jobs.job_store import JobSettings, JobStore, lane_device
 from saewidgets.jobs.pump import Pump
-from saewidgets.jobs.states import asks_for, check_transition, ending
+from saewidgets.jobs.states import asks_for, ending
 from saewidgets.records import ErrorInfo, JobRecord
 
 log = logging.getLogger(__name__)
@@ -293,7 +293,6 @@ class Owner:
                 self._release(job)
                 return None
             status = ending(outcome.status, row.status, row.command)
-            check_transition(row.status, status)
             changes: dict[str, Any] = {"status": status, "error": outcome.error, "result": summary(outcome.value)}
             if lost:
                 changes["note"] = f"{lost:,} events of this run could not be written to the catalog; see the log."

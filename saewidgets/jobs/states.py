@@ -1,4 +1,4 @@
-"""The transitions between job states, and what each command does in each state.
+"""What each command does to a job in each state.
 
 ::
 
@@ -20,36 +20,12 @@ from saewidgets.events import Request
 
 JobCommand = Literal["pause", "resume", "stop", "cancel"]
 
-_ENDS = frozenset({S.COMPLETED, S.FAILED, S.STOPPED, S.CANCELLED, S.PAUSED, S.INTERRUPTED})
-
-TRANSITIONS: Mapping[S, frozenset[S]] = {
-    S.QUEUED: frozenset({S.STARTING, S.PAUSED, S.STOPPED, S.CANCELLED, S.FAILED, S.INTERRUPTED}),
-    S.STARTING: frozenset({S.RUNNING, S.PAUSING, S.STOPPING}) | _ENDS,
-    S.RUNNING: frozenset({S.PAUSING, S.STOPPING}) | _ENDS,
-    # back to running: resumed before the pause took effect; to queued: resumed while it took effect
-    S.PAUSING: frozenset({S.RUNNING, S.STOPPING, S.QUEUED}) | _ENDS,
-    S.STOPPING: _ENDS - {S.PAUSED},
-    S.PAUSED: frozenset({S.QUEUED, S.STOPPED, S.CANCELLED}),
-    # to other ends: its owner was only asleep, and the job was not taken over
-    S.INTERRUPTED: frozenset({S.QUEUED}) | _ENDS,
-    S.FAILED: frozenset({S.QUEUED}),
-    S.STOPPED: frozenset({S.QUEUED}),
-    S.CANCELLED: frozenset({S.QUEUED}),
-    S.COMPLETED: frozenset(),
-}
-
 RESUMABLE = frozenset({S.PAUSED, S.INTERRUPTED, S.FAILED, S.STOPPED, S.CANCELLED})
 OWNED = frozenset({S.QUEUED, S.STARTING, S.RUNNING, S.PAUSING, S.STOPPING})
 """A live process has (or should have) the job in hand."""
 
 _REQUESTS: Mapping[str, Request] = {"pause": Request.PAUSE, "stop": Request.STOP, "cancel": Request.CANCEL}
 _DOING = {"pause": "paused", "resume": "resumed", "stop": "stopped", "cancel": "cancelled"}
-
-
-def check_transition(old: S, new: S) -> None:
-    """Raises `StateError` naming both if `new` may not follow `old`."""
-    if new not in TRANSITIONS[old]:
-        raise StateError(f"A job that is {old} cannot become {new}.", hint=_next_step(old))
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,18 +8,13 @@ import pytest
 from saewidgets.errors import StateError
 from saewidgets.events import JobStatus as S
 from saewidgets.events import Request
-from saewidgets.jobs.states import OWNED, RESUMABLE, JobCommand, asks_for, check_transition, ending, plan
+from saewidgets.jobs.states import OWNED, RESUMABLE, JobCommand, asks_for, ending, plan
 
 COMMANDS: tuple[JobCommand, ...] = get_args(JobCommand)
 
 
-def test_a_wrong_transition_names_both_states() -> None:
-    with pytest.raises(StateError, match="completed cannot become running"):
-        check_transition(S.COMPLETED, S.RUNNING)
-
-
 @pytest.mark.parametrize(("command", "status"), list(itertools.product(COMMANDS, S)))
-def test_a_plan_is_a_legal_transition_or_an_error_that_helps(command: JobCommand, status: S) -> None:
+def test_a_plan_is_a_way_on_or_an_error_that_helps(command: JobCommand, status: S) -> None:
     try:
         todo = plan(command, status)
     except StateError as raised:
@@ -32,8 +27,7 @@ def test_a_plan_is_a_legal_transition_or_an_error_that_helps(command: JobCommand
         return
     if todo is None:
         return
-    if todo.status is not status:
-        check_transition(status, todo.status)
+    assert (todo.status is S.QUEUED) == (command == "resume" and status in RESUMABLE)
     # a command waits for an owner only where there is one
     assert (todo.command is None) or status in OWNED
 
@@ -74,13 +68,12 @@ def test_the_last_demand_decides_the_end() -> None:
 
 @pytest.mark.parametrize("command", [None, *COMMANDS])
 @pytest.mark.parametrize("status", [status for status in S if status.is_active])
-def test_however_a_job_ends_its_status_may_follow_and_a_way_on_exists(status: S, command: JobCommand | None) -> None:
+def test_however_a_job_ends_a_way_on_exists(status: S, command: JobCommand | None) -> None:
     asked = {Request.PAUSE: S.PAUSED, Request.STOP: S.STOPPED, Request.CANCEL: S.CANCELLED}
     unwound = asked.get(asks_for(command) or Request.PAUSE, S.PAUSED)
     waits = {S.PAUSING: ("pause", "resume"), S.STOPPING: ("stop", "cancel")}
     if command in waits.get(status, (None,)):  # commands that wait where they are
         for outcome in (S.COMPLETED, S.FAILED, unwound):
             end = ending(outcome, status, command)
-            check_transition(status, end)
             assert end is S.COMPLETED or end in OWNED | RESUMABLE
-    check_transition(status, S.INTERRUPTED)
+            assert status is not S.STOPPING or end is not S.PAUSED
