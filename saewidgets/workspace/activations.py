@@ -106,10 +106,6 @@ class Capture(FilesHandle[ActivationStoreRecord]):
         """See `ws.activations.verify`."""
         self._workspace.activations.verify(self.id, on_file)
 
-    def _parts(self, record: ActivationStoreRecord) -> list[str]:
-        parts = [", ".join(record.hook_names), f"{record.n_tokens or record.tokens_total:,} tokens"]
-        return [*parts, record.state_note] if record.state_note else parts
-
     def _facts(self, record: ActivationStoreRecord) -> dict[str, str]:
         facts = {
             "Model": record.model or "not known",
@@ -118,6 +114,8 @@ class Capture(FilesHandle[ActivationStoreRecord]):
         }
         if record.size_bytes is not None:
             facts["Size"] = f"{record.size_bytes / 1e6:,.1f} MB, {record.dtype}"
+        if record.state_note:
+            facts["Files"] = record.state_note
         return facts
 
 

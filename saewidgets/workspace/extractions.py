@@ -69,11 +69,6 @@ class Extraction(FilesHandle[ExtractionRecord]):
         """Its results, see `ws.extractions.open`."""
         return self._workspace.extractions.open(self.id)
 
-    def _parts(self, record: ExtractionRecord) -> list[str]:
-        parts = [f"{record.model} {record.hook_name}", f"d_sae {record.d_sae:,}"]
-        parts.append(f"{record.n_tokens or record.tokens_total:,} tokens")
-        return parts if record.seen is None else [*parts, f"{record.seen:,} latents fired"]
-
     def _facts(self, record: ExtractionRecord) -> dict[str, str]:
         facts = {
             "Model and hook": f"{record.model} · {record.hook_name}",

@@ -95,7 +95,7 @@ class JobHandle(Verbs, Generic[R]):
     @or_deleted
     def __repr__(self) -> str:
         record: Any = self.record
-        parts = [record.name, record.status.value, *self._parts(record)]
+        parts = [record.name, record.status.value, *(f"{name} {text}" for name, text in self._facts(record).items())]
         if record.error:
             parts.append(record.error.what)
         return f"<{type(self).__name__} {self.id} · {' · '.join(parts)}>"
@@ -108,12 +108,8 @@ class JobHandle(Verbs, Generic[R]):
             facts["Error"] = record.error.message
         return str(facts_card(record.name, facts))
 
-    def _parts(self, record: Any) -> list[str]:
-        """The part of its text between status and error."""
-        raise NotImplementedError
-
     def _facts(self, record: Any) -> dict[str, str]:
-        """The same for its card."""
+        """What its text and its card say between status and error."""
         raise NotImplementedError
 
 

@@ -332,11 +332,6 @@ class Run(JobHandle[TrainingRecord]):
         """See `Workspace.evaluate`."""
         return self._workspace.evaluate(self, corpus, tokens=tokens, model=model, tokenizer=tokenizer, **settings)
 
-    def _parts(self, record: TrainingRecord) -> list[str]:
-        parts = [f"{record.model} {record.hook_name}", f"{record.architecture} d_sae {record.d_sae:,}"]
-        parts.append(f"{record.tokens_done:,} of {record.tokens_total:,} tokens")
-        return parts + [f"{name} {record.latest[name]:.4g}" for name in ("loss", "l0", "fvu") if name in record.latest]
-
     def _facts(self, record: TrainingRecord) -> dict[str, str]:
         known = "dead" if "dead" in record.latest else "val_dead"  # the run may be shorter than its dead window
         return {

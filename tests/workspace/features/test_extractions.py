@@ -69,7 +69,7 @@ def test_of_an_sae_of_the_library(ws: Workspace, sae: SAERecord, extracted: Extr
     assert store["contexts"].tolist() == list(range(store.packed.n_contexts))
     assert ws.extractions.status(sae.id) is JobStatus.COMPLETED
     assert ws.extractions.latest(sae.id) == record
-    assert "latents fired" in repr(extracted)
+    assert "fired" in repr(extracted)
     assert record.name in extracted._repr_html_()
     row = ws.extractions.list(sae_id=sae.id).to_df().iloc[0]
     assert (row["id"], row["seen"]) == (record.id, seen)
