@@ -2,8 +2,7 @@
 `TrackioSink` (``pip install saewidgets[trackio]``). Used by `ws.trainings`.
 
 Sinks are subscribers of the pump, like widgets, each with a bounded queue and a thread of its own. None of them can
-stop or slow a run: one that raises is named in the log once, one that is slow loses events (`Progress` first), one that
-hangs is named, too.
+stop or slow a run: one that raises is named in the log once, one that is slow or hangs loses events (`Progress` first).
 """
 
 from __future__ import annotations
@@ -34,8 +33,6 @@ CAPACITY = 2_000
 """Events that wait for a sink; when there are more, the oldest `Progress` goes, then the oldest of all."""
 PATIENCE = 20
 """Errors in a row after which a sink gets no more events."""
-HANGS = 30.0
-"""Seconds that a sink may take over one event, to open or to close, before the log names it."""
 CLOSING = 5.0
 """Seconds that a workspace that is closed waits for what its sinks have not taken."""
 _SECRET = re.compile(r"[A-Za-z0-9_-]{32,}")
@@ -164,10 +161,9 @@ class Feed:
         self._status: str | None = None
         self._errors = self._lost = 0
         self._warned = False
-        self._began: float | None = None  # when the sink was called, while it is at work
+        self._busy = False  # the sink is at work
         self._thread = threading.Thread(target=self._work, name=f"saewidgets-sink-{name}", daemon=True)
         self._thread.start()
-        threading.Thread(target=self._watch, name=f"saewidgets-sink-{name}-watch", daemon=True).start()
 
     def put(self, event: Event) -> None:
         """Never waits for the sink, never raises."""
@@ -190,10 +186,9 @@ class Feed:
 
     def give_up(self, seconds: float) -> None:
         """Log that the process goes on, or ends, without it, unless it is idle."""
-        with self._changed:
-            waiting, busy = len(self._waiting), self._began is not None
-        if waiting or busy:
-            self._say(f"{self._name} was not done after {seconds:g} s: {waiting:,} events were not handed over.")
+        if self._waiting or self._busy:
+            left = f"{len(self._waiting):,} events were not handed over"
+            self._say(f"{self._name} was not done after {seconds:g} s: {left}.")
 
     def join(self, seconds: float) -> bool:
         self._thread.join(max(0.0, seconds))
@@ -201,16 +196,9 @@ class Feed:
 
     # ------------------------------------------------------------------------------------------------ its threads
 
-    def _watch(self) -> None:
-        while not self.join(HANGS / 4):
-            began = self._began
-            if began is not None and time.monotonic() - began >= HANGS:
-                self._say(f"{self._name} has not answered for {HANGS:g} s. The run goes on without waiting for it.")
-                return
-
     def _call(self, failing: str, weight: int, function: Callable[..., Any], *given: Any) -> Any:
         """What `function` returns; None where it raises, which is its own affair, an exit too."""
-        self._began = time.monotonic()
+        self._busy = True
         try:
             found = function(*given)
             self._errors = 0
@@ -225,7 +213,7 @@ class Feed:
                 self._say(f"{self._name} {failing} ({detail}). The run goes on.")
             return None
         finally:
-            self._began = None
+            self._busy = False
 
     def _work(self) -> None:
         sink: OpenSink | None = self._call("could not be opened", PATIENCE, self._open)

@@ -248,22 +248,16 @@ class Stuck:
 
 
 @pytest.mark.parametrize("where", ["open", "event", "close"])
-def test_a_sink_that_hangs_is_named_although_nothing_was_lost(where, monkeypatch):
-    monkeypatch.setattr("saewidgets.workspace.sinks.HANGS", 0.2)
-    sink, told = Stuck(where), threading.Event()
-    warned = []
-    feed = Feed(sink.open, "mine", lambda message: (warned.append(message), told.set()))
+def test_a_sink_that_hangs_is_named_at_the_end(where):
+    sink, warned = Stuck(where), []
+    feed = Feed(sink.open, "mine", warned.append)
     feed.put(_metrics(1))
     feed.end("completed")  # a short run: no event comes that would show it
     assert sink.entered.wait(WAIT)
-    assert told.wait(WAIT)
     feed.give_up(5)
     sink.release.set()
     assert feed.join(WAIT)
     waiting = 1 if where == "open" else 0
-    assert warned == [
-        "mine has not answered for 0.2 s. The run goes on without waiting for it.",
-        f"mine was not done after 5 s: {waiting} events were not handed over.",
-    ]
+    assert warned == [f"mine was not done after 5 s: {waiting} events were not handed over."]
     feed.give_up(5)
-    assert len(warned) == 2  # at rest
+    assert len(warned) == 1  # at rest
