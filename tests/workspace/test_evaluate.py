@@ -181,7 +181,7 @@ WRONG_CALLS: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"hook_name": "nonsense"}, HookError, "nonsense"),
     ({"context_size": 4096}, ConfigError, "context_size"),
     ({"cross_entropy": False, "mean_ablation": True}, ConfigError, "mean_ablation"),
-    ({"tokens": True}, ConfigError, "tokens: "),
+    ({"tokens": 0}, ConfigError, "tokens: "),
 ]
 
 

@@ -73,16 +73,6 @@ class EvaluationRequest(Config):
     device: str | None = None
     progress: bool = True
 
-    @field_validator("tokens", "context_size", "batch_size", mode="before")
-    @classmethod
-    def _is_a_count(cls, value: Any) -> Any:
-        return value if value is None else take.count(value, "", "a count", least=1)
-
-    @field_validator("cross_entropy", "mean_ablation", "progress", mode="before")
-    @classmethod
-    def _is_a_choice(cls, value: Any) -> Any:
-        return value if value is None else take.truth(value, "")
-
     @field_validator("exclude_special_tokens")
     @classmethod
     def _ids(cls, value: Any) -> bool | tuple[int, ...] | None:
@@ -364,23 +354,19 @@ def _require_rows(
     request: EvaluationRequest, corpus: ActivationCorpus, store: str, context_size: int | None
 ) -> None:
     """Refuse what takes text or a model, and of imported states (`context_size` None) tokens and positions."""
-    text = "text and the language model; a store is measured without either."
-    no_text = "Leave it out, or give a text in place of the store."
-    no_model = "No language model is run on stored activations."
-    require(
-        (not (request.cross_entropy or corpus.cross_entropy), "cross_entropy",
-         f"Cross-entropy and divergence take {text}", no_text),
-        (not request.mean_ablation, "mean_ablation",
-         f"The cross-entropy with the mean activation takes {text}", no_text),
-        (isinstance(request.model, str | Path | None), "model", no_model, "Leave it out, or give a text."),
-        (request.tokenizer is None, "tokenizer", no_model, "Leave it out, or give a text."),
-        (context_size is None or request.context_size in (None, context_size), "context_size",
-         f"The store {store} has contexts of {context_size or 0:,} tokens.", "Leave it out, or give a text."),
-    )  # fmt: skip
+    what, hint = "A store is measured without text and without the language model.", "Leave it out, or give a text."
+    for name, given in (
+        ("cross_entropy", request.cross_entropy or corpus.cross_entropy), ("mean_ablation", request.mean_ablation),
+        ("model", not isinstance(request.model, str | Path | None)), ("tokenizer", request.tokenizer is not None),
+    ):
+        require((not given, name, what, hint))
+    if context_size is not None:
+        fits = request.context_size in (None, context_size)
+        require((fits, "context_size", f"The store {store} has contexts of {context_size:,} tokens.", hint))
+        return
     for name in ("exclude_special_tokens", "context_size", "seqpos_slice"):
         what = "Imported states have neither tokens nor contexts."
-        given = getattr(request, name)
-        require((context_size is not None or not given, name, what, "Leave it out: every row counts."))
+        require((not getattr(request, name), name, what, "Leave it out: every row counts."))
 
 
 def _same_model(one: str, other: str) -> bool:
@@ -392,8 +378,6 @@ def _same_model(one: str, other: str) -> bool:
 def _find(workspace: Workspace, what: Any) -> tuple[KnownSAE, Load]:
     if isinstance(what, Run):
         what = what.id
-    if isinstance(what, Capture):
-        raise _is_a_store(what)
     if isinstance(what, str) and not take.whole_text(what, "what").strip():
         raise ConfigError("The id of the SAE is empty.", where="what", hint="Give an id or a name.")
     if isinstance(what, str) and (known := _known_id(workspace, what)) is not None:
@@ -419,13 +403,4 @@ def _known_id(workspace: Workspace, wanted: str) -> str | None:
             return workspace.trainings.get(wanted).id
         if "/" in wanted or "\\" in wanted or os.path.lexists(wanted):
             return None
-        with suppress(NotFoundError):
-            raise _is_a_store(workspace.activations.get(wanted)) from None
         raise no_sae from None
-
-
-def _is_a_store(store: Capture) -> ConfigError:
-    return ConfigError(
-        f"{store.record.name} is a store of activations, not an SAE.", where="what",
-        hint=f"Name an SAE or a run, and the store as its corpus: {store.id}.",
-    )
