@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -51,10 +51,7 @@ def build_config(
 
 def taken_over(data: dict[str, Any], flags: Iterable[str]) -> dict[str, Any]:
     """Dotted name → values: the table ``over`` of a configuration file, which is taken out of `data`, and ``--over``.
-    Tables inside that table are dotted names.
-
-    A flag replaces the file's values of the same name, also among several that change together.
-    Raises `ConfigError`.
+    Tables inside that table are dotted names. A flag replaces the file's values of the same name. Raises `ConfigError`.
     """
     table = data.pop("over", {})
     if not isinstance(table, Mapping):
@@ -67,28 +64,7 @@ def taken_over(data: dict[str, Any], flags: Iterable[str]) -> dict[str, Any]:
             raise ConfigError(
                 f"{name} is given twice.", where="--over", hint=f"Name all its values at once: --over {name}=16,32."
             )
-    names = {name for name, _ in given}
-    kept = (_without(key, values, names) for key, values in dotted(table))
-    return {**{key: values for key, values in kept if key}, **dict(given)}
-
-
-def _without(key: str, values: Any, names: Collection[str]) -> tuple[str, Any]:
-    """Names that change together and their values, less some of them; no name where only that of the run is left."""
-    every = [part.strip() for part in key.split(",")]
-    left = [index for index, name in enumerate(every) if name not in names]
-    if len(left) == len(every):
-        return key, values
-    if all(every[index] == "name" for index in left):
-        return "", None
-    if not isinstance(values, list) or any(not isinstance(each, list) or len(each) != len(every) for each in values):
-        return key, values  # refused where it is read
-    if len(left) == 1:
-        return every[left[0]], _each_once([value[left[0]] for value in values])
-    return ", ".join(every[i] for i in left), _each_once([[value[i] for i in left] for value in values])
-
-
-def _each_once(values: list[Any]) -> list[Any]:
-    return [value for index, value in enumerate(values) if value not in values[:index]]
+    return {**dict(dotted(table)), **dict(given)}
 
 
 def _values(text: str) -> tuple[str, list[Any]]:

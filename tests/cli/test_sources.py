@@ -114,9 +114,6 @@ def test_several_saes_of_saelens_are_a_group(invoke: Invoke, tmp_path: Path, tin
     layer = ["--hook-name", "blocks.0.hook_resid_post"]
     swept = invoke(*given, *layer, "--saes", "sparse", "--over", "sae.k=2,4", "--dry-run")
     assert "2 trainings: sparse-k2, sparse-k4" in swept.err
-    hooks = "hook_name=blocks.0.hook_resid_post,blocks.1.hook_resid_post"  # in place of those of the file
-    moved = invoke(*given, "--saes", "wide,sparse", "--over", hooks, "--dry-run")
-    assert "4 trainings: wide-l0-resid_post, wide-l1-resid_post, sparse-l0-resid_post" in moved.err
     done = invoke(
         *given, *layer, "--saes", "wide,sparse", "--tokens", "128", "--batch-size", "64", "--context-size", "32",
         "--d-sae", "16", "--set", "activations.validation_share=0", "--json",
