@@ -9,8 +9,9 @@ import time
 import unicodedata
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from stat import S_ISREG
 from typing import TYPE_CHECKING, Any
 
 from saewidgets.catalog.filestate import state_of
@@ -101,7 +102,7 @@ def remove_tree(root: Path, folder: Path) -> int:
         raise StorageError("Refusing to delete the workspace itself.", where=str(folder))
     if not target.exists():
         return 0
-    freed = folder_size(target, linked=False)
+    freed = _own_bytes(target)
     # Renamed first: a reader never meets half a folder, and a crash leaves a name that the next opening sweeps away.
     trash = target.with_name(f".deleted-{target.name}-{os.getpid()}")
     target.rename(trash)
@@ -122,16 +123,13 @@ def sweep_trash(root: Path) -> None:
             shutil.rmtree(leftover, ignore_errors=True)
 
 
-def folder_size(folder: Path, *, linked: bool = True) -> int:
-    """Bytes of all files below `folder`; `linked` False leaves out those that have a name elsewhere, too."""
+def _own_bytes(folder: Path) -> int:
+    """Bytes of all files below `folder` that have no name elsewhere."""
     total = 0
     for path in folder.rglob("*"):
-        try:
-            if path.is_file() and not path.is_symlink():
-                found = path.stat()
-                total += found.st_size if linked or found.st_nlink == 1 else 0
-        except FileNotFoundError:
-            continue
+        with suppress(FileNotFoundError):
+            found = path.lstat()
+            total += found.st_size if S_ISREG(found.st_mode) and found.st_nlink == 1 else 0
     return total
 
 

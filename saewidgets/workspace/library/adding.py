@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from saewidgets.config import arguments
+from saewidgets.durable import storage_errors
 from saewidgets.errors import ConfigError, FormatError, NotFoundError, SAEWidgetsError, StorageError
 from saewidgets.records import SAERecord
 from saewidgets.workspace.folders import draft_folder, link, plain_name
-from saewidgets.workspace.library.sae_files import FOLDER, FileOrigin, no_room, take_in
+from saewidgets.workspace.library.sae_files import FOLDER, FileOrigin, take_in, writing
 
 if TYPE_CHECKING:
     from saewidgets.workspace.workspace import Workspace
@@ -111,20 +112,16 @@ def _in_words_of(draft: Path, whole: str, before: str, kind: str) -> Iterator[No
 
 
 def _put(workspace: Workspace, path: Path, content: bytes | str | Path, name: str) -> None:
-    size = 0
-    try:
+    with writing(workspace, name):
         path.parent.mkdir(parents=True, exist_ok=True)
         if isinstance(content, bytes | bytearray | memoryview):
-            size = len(content)
             path.write_bytes(content)
             return
-        source = Path(content).expanduser().resolve(strict=True)
-        size = source.stat().st_size
+        try:
+            source = Path(content).expanduser().resolve(strict=True)
+        except FileNotFoundError as error:
+            raise NotFoundError("There is no such file.", where=str(content)[:300]) from error
         link(source, path)  # the library makes its own copy anyway
-    except FileNotFoundError as error:
-        raise NotFoundError("There is no such file.", where=str(content)[:300]) from error
-    except OSError as error:
-        raise no_room(error, workspace.folder / FOLDER, name, size) from error
 
 
 def unpack(archive: Path, target: Path) -> None:
@@ -137,8 +134,9 @@ def unpack(archive: Path, target: Path) -> None:
     where, real = str(archive), archive.resolve()
     checked = ZipSource(FolderSource(real), real.name)  # also against overlapping members and bombs
     size = sum(member.file_size for member in checked.members.values())
+    refused = storage_errors("The archive cannot be unpacked", archive, "Free some space, or add the files without it.")
     try:
-        with zipfile.ZipFile(archive) as opened:
+        with refused, zipfile.ZipFile(archive) as opened:
             members = {
                 plain_name(info.filename, where): info for info in opened.infolist()
                 if not info.is_dir() and not info.filename.startswith("__MACOSX/")
@@ -162,7 +160,3 @@ def unpack(archive: Path, target: Path) -> None:
         raise FormatError(
             f"The archive is damaged ({error}).", where=where, hint="Download or pack it again."
         ) from error
-    except StorageError:
-        raise
-    except OSError as error:
-        raise no_room(error, target.parent, where, size) from error

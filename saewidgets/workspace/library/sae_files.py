@@ -16,14 +16,14 @@ import shutil
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from saewidgets.catalog import new_sae_id
 from saewidgets.config.names import free_name, one_name, storable
-from saewidgets.durable import disk_full, storage_errors
+from saewidgets.durable import storage_errors
 from saewidgets.errors import (
     CatalogError,
     ConfigError,
@@ -34,8 +34,7 @@ from saewidgets.errors import (
     StorageError,
 )
 from saewidgets.records import SAERecord, TrainingRecord
-from saewidgets.render.numbers import size as bytes_text
-from saewidgets.workspace.folders import DRAFT_SECONDS, draft_folder, folder_size, remove_tree, require_files
+from saewidgets.workspace.folders import DRAFT_SECONDS, draft_folder, remove_tree, require_files
 
 if TYPE_CHECKING:
     from saewidgets.formats.format import Description
@@ -129,7 +128,7 @@ def take_in(
         }  # fmt: skip
 
     return _keep(
-        workspace, fill, instead, what=origin.where, size=description.size_bytes,
+        workspace, fill, instead, what=origin.where,
         name=free_name(origin.name or "sae", workspace.catalog.saes.names()), source=origin.source,
         model=listed[:512] if listed else None, hook_name=hook_name[:255] if hook_name else None,
         layer=layer if layer is not None else origin.layer, repo_id=origin.repo_id, revision=origin.revision,
@@ -138,23 +137,19 @@ def take_in(
 
 
 def _keep(
-    workspace: Workspace, fill: Callable[[Path], dict[str, Any]], instead: SAERecord | None, *, what: str, size: int,
-    **listed: Any,
+    workspace: Workspace, fill: Callable[[Path], dict[str, Any]], instead: SAERecord | None, *, what: str, **listed: Any
 ) -> SAERecord:
     """Let `fill` write a new folder of the library, and list it: in the row of `instead`, whose own files go, or in a
-    new one. Where that fails, the library is as it was, and the error names `what` needs `size` bytes."""
+    new one. Where that fails, the library is as it was, and the error names `what`."""
     rows = workspace.catalog.saes
     sae_id = instead.id if instead is not None else new_sae_id()
     # Beside the folder that it has: its row changes from one whole copy to the next in one transaction.
     target = workspace.folder / FOLDER / (sae_id if instead is None else f"{sae_id}-{uuid.uuid4().hex[:8]}")
     with unlisted(workspace, target, *([Path(instead.path)] if instead is not None else [])):
         try:
-            with draft_folder(target.parent) as draft:
-                try:
-                    about = fill(draft / "sae")
-                    (draft / "sae").rename(target)
-                except OSError as error:  # also what a format says of a disk that is full
-                    raise no_room(error, target.parent, what, size) from error
+            with draft_folder(target.parent) as draft, writing(workspace, what):
+                about = fill(draft / "sae")
+                (draft / "sae").rename(target)
             if instead is not None:
                 record, before = rows.replace(sae_id, path=target, **about)
                 remove_files(workspace, Path(before))
@@ -275,9 +270,8 @@ def import_training(workspace: Workspace, training_id: str) -> SAERecord:
         }  # fmt: skip
 
     return _keep(
-        workspace, fill, existing, what=record.name, size=folder_size(run.sae_path), name=record.name, source="trained",
-        model=one_name(record.model), hook_name=record.hook_name, layer=layer_of(record.hook_name),
-        training_id=record.id,
+        workspace, fill, existing, what=record.name, name=record.name, source="trained", model=one_name(record.model),
+        hook_name=record.hook_name, layer=layer_of(record.hook_name), training_id=record.id,
     )
 
 
@@ -350,16 +344,10 @@ def locate(workspace: Workspace, record: SAERecord, path: str | Path) -> SAEReco
 # ------------------------------------------------------------------------------------------------ where they are
 
 
-def no_room(error: OSError, folder: Path, what: str, needed: int) -> StorageError:
-    """The error for the files of `what` (`needed` bytes) that the disk of `folder` refuses."""
-    said = str(error.what if isinstance(error, StorageError) else error.strerror or error).rstrip(".")
-    room = ""
-    if disk_full(error):
-        room = f" It needs {bytes_text(needed)}, and {bytes_text(shutil.disk_usage(folder).free)} is free."
-    return StorageError(
-        f"{what} cannot be written into the library: {said}.{room}", where=str(folder),
-        hint="Free some space, check that the workspace can be written, and try again.",
-    )
+def writing(workspace: Workspace, what: str) -> AbstractContextManager[None]:
+    """Within, files of `what` that the disk refuses are a `StorageError`."""
+    hint = "Free some space, check that the workspace can be written, and try again."
+    return storage_errors(f"{what} cannot be written into the library", workspace.folder / FOLDER, hint)
 
 
 def folder_of(workspace: Workspace, record: SAERecord, *, whole: bool = True) -> Path:
