@@ -305,10 +305,7 @@ class Activations:
 
     def get(self, store_id: str) -> Capture:
         """The store with this id, with this name, or whose id begins so: ``acts_`` and at least four characters more.
-
-        Raises:
-            NotFoundError: there is none, or several fit; the message lists them.
-        """
+        Raises `NotFoundError`, which lists those that fit where several do."""
         return Capture(self._workspace, self._names.find(store_id))
 
     def open(self, store_id: str) -> StoredActivations:
@@ -323,19 +320,13 @@ class Activations:
         return StoredActivations(require_files(self.get(store_id).record), self._workspace.storage.remote)
 
     def verify(self, store_id: str, on_file: Callable[[int], None] = lambda done: None) -> None:
-        """Compare every file of a store with its SHA-256; `on_file` is called with the bytes compared so far.
-
-        Raises:
-            FormatError: one was changed. Lists only look at sizes, times and a sample.
-        """
+        """Compare every file of a store with its SHA-256; `on_file` is called with the bytes compared so far. Raises
+        `FormatError` if one was changed: lists only look at sizes, times and a sample."""
         self.open(store_id).verify(on_file)
 
     def training_settings(self, store_id: str) -> dict[str, Any]:
         """What a training that reads a store takes from it, by dotted name: model, revision, precision, context length,
-        BOS. Of imported states nothing but the model is known, and that only if it was named.
-
-        Raises:
-            NotFoundError: there is no such store.
+        BOS. Of imported states nothing but the model is known, and that only if it was named. Raises `NotFoundError`.
         """
         return settings_said(self._rows.get(self._names.find(store_id, beginnings=False)))
 

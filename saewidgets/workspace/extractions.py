@@ -57,11 +57,8 @@ class Extraction(FilesHandle[ExtractionRecord]):
 
     @property
     def config(self) -> ExtractionConfig:
-        """Its configuration, with the text that it was given in memory.
-
-        Raises:
-            NotFoundError: that text is on another machine, or was deleted.
-        """
+        """Its configuration, with the text that it was given in memory. Raises `NotFoundError` if that is on another
+        machine, or was deleted."""
         record = self.record
         return ExtractionConfig.from_data(with_text(record.config, record.folder))
 
@@ -166,11 +163,7 @@ class Extractions:
         training_id: str | None = None,
         config: ExtractionConfig | Mapping[str, Any] | None = None,
     ) -> ExtractionEstimate:
-        """Estimate an extraction: time, disk, memory, and warnings. Nothing is started.
-
-        Raises:
-            ConfigError, NotFoundError, StateError: as `create`.
-        """
+        """Estimate an extraction: time, disk, memory, and warnings. Nothing is started. Raises what `create` raises."""
         subject = self._subject(sae_id, training_id)
         held = held_model(self._workspace, subject)
         return estimate(self._workspace, subject, concrete(self._workspace, subject, checked(config), held))
@@ -216,11 +209,7 @@ class Extractions:
         )
 
     def get(self, extraction_id: str) -> Extraction:
-        """The extraction with this id.
-
-        Raises:
-            NotFoundError: there is none.
-        """
+        """The extraction with this id. Raises `NotFoundError`."""
         return Extraction(self._workspace, self._rows.get(extraction_id).id)
 
     def for_sae(self, sae_id: str) -> Records[ExtractionRecord]:

@@ -119,11 +119,8 @@ class Features(FeatureAccess):
         return self._marked(feature_id, starred=bool(starred))
 
     def notes(self, feature_id: str, text: str) -> FeatureRecord:
-        """Replace the notes on a feature.
-
-        Raises:
-            ConfigError: they are too long, or hold characters that no file can hold.
-        """
+        """Replace the notes on a feature. Raises `ConfigError` if they are too long, or hold characters that no file
+        can hold."""
         return self._marked(feature_id, notes=notes(text))
 
     def _marked(self, feature_id: str, **marks: Any) -> FeatureRecord:
@@ -133,11 +130,8 @@ class Features(FeatureAccess):
         return self.whole(view, index)
 
     def suggest(self, wanted: str, index: int, llm: Any = None) -> Label:
-        """A label for one feature, which is not saved; `llm` None takes the offline heuristic.
-
-        Raises:
-            LLMError: there is no label; the message says why.
-        """
+        """A label for one feature, which is not saved; `llm` None takes the offline heuristic. Raises `LLMError` if
+        there is no label; the message says why."""
         view = self.view(wanted)
         run = making.label_features([check_index(index, view.d_sae)], _llm(llm), _examples(view))
         if run.labels:

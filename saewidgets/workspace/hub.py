@@ -60,11 +60,8 @@ class Hub:
         self.subscribe = self._tasks.subscribe
 
     def client(self, token: str | None = None) -> HubClient:
-        """The client for a token: what one look has listed, the next one need not ask for again.
-
-        Raises:
-            InvalidTokenError: the token cannot be one.
-        """
+        """The client for a token: what one look has listed, the next one need not ask for again. Raises
+        `InvalidTokenError` if that cannot be one."""
         from saewidgets.hub.client import HubClient  # the hub's client: a second to import
 
         token = token or None

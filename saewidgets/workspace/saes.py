@@ -101,10 +101,7 @@ class SAEs:
 
     def get(self, sae_id: str) -> SAERecord:
         """The SAE with this id, or that of the training with this id, and its `statistics` if they were computed.
-
-        Raises:
-            NotFoundError: there is none; of a training that was not imported the hint says how to.
-        """
+        Raises `NotFoundError`; of a training that was not imported the hint says how to."""
         try:
             return self._rows.get(sae_id)
         except NotFoundError:
@@ -322,11 +319,8 @@ class SAEs:
     def update(
         self, sae_id: str, *, name: str | None = None, notes: str | None = None, tags: Collection[str] | None = None
     ) -> SAERecord:
-        """Rename it, or replace its notes or tags. None leaves as it is.
-
-        Raises:
-            ConfigError: a name or tag is empty or too long, or an argument is of another kind.
-        """
+        """Rename it, or replace its notes or tags. None leaves as it is. Raises `ConfigError` if a name or tag is empty
+        or too long, or an argument is of another kind."""
         changes: dict[str, Any] = {}
         if name is not None:
             changes["name"] = arguments.name(name, "a name for the SAE")

@@ -275,10 +275,8 @@ class Trainings:
     def export(self, training_id: str, folder: str | Path) -> Path:
         """Write configuration, metrics (CSV), log and SAE of a run into a new or empty folder; returns its path.
 
-        Warns where the run has no SAE (yet); the rest is written all the same.
-
-        Raises:
-            StorageError: the folder holds something, or cannot be written; nothing is left behind.
+        Warns where the run has no SAE (yet); the rest is written all the same. Raises `StorageError` where the folder
+        holds something, or cannot be written; nothing is left behind.
         """
         return export_run(self._workspace, self.get(training_id), Path(folder).expanduser())
 
@@ -360,11 +358,7 @@ class Trainings:
 
     def concrete(self, config: TrainingConfig) -> TrainingConfig:
         """The configuration as a run of it would be recorded: a device for "auto", absolute paths, what a store of
-        activations decides.
-
-        Raises:
-            ConfigError, NotFoundError: a setting cannot work here.
-        """
+        activations decides. Raises `ConfigError` or `NotFoundError` where a setting cannot work here."""
         return with_pretrained(self._workspace, concrete(self._workspace, config, None))
 
     def _free_name(self, wanted: str) -> str:
@@ -381,11 +375,8 @@ class Trainings:
         limit: int | None = None,
         offset: int = 0,
     ) -> Records[TrainingRecord]:
-        """Runs, newest first. `search` looks in names, models and hook names; `model` is one of its names.
-
-        Raises:
-            ConfigError: there is no such status.
-        """
+        """Runs, newest first. `search` looks in names, models and hook names; `model` is one of its names. Raises
+        `ConfigError` if there is no such status."""
         self._workspace.manager.sweep()
         return self._catalog.trainings.list(status=status, model=model, search=search, limit=limit, offset=offset)
 

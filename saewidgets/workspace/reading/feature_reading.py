@@ -139,20 +139,14 @@ class FeatureAccess:
         return self._find(self.view(wanted), search, show, sort, descending)
 
     def records(self, wanted: str, indices: Iterable[int]) -> Records[FeatureRecord]:
-        """These features, in the order given, without their `labels`.
-
-        Raises:
-            ConfigError: the SAE has no such feature.
-        """
+        """These features, in the order given, without their `labels`. Raises `ConfigError` if the SAE has no such
+        feature."""
         view = self.view(wanted)
         return Records(self._records(view, [check_index(index, view.d_sae) for index in indices]), FeatureRecord)
 
     def get(self, feature_id: str, *, extraction_id: str | None = None) -> FeatureRecord:
         """One feature with all its labels; numbers are those of the newest extraction, or of the one that is named.
-
-        Raises:
-            NotFoundError: there is no such SAE, training or feature.
-        """
+        Raises `NotFoundError`."""
         view, index = self._place(feature_id, extraction_id)
         return self.whole(view, index)
 
@@ -174,11 +168,8 @@ class FeatureAccess:
     def examples(
         self, feature_id: str, *, extraction_id: str | None = None, limit: int | None = None
     ) -> Records[ExampleRecord]:
-        """Text on which a feature fires: its top examples, then those sampled from intervals of its activations.
-
-        Raises:
-            NotFoundError: there is no such feature, or it was not extracted.
-        """
+        """Text on which a feature fires: its top examples, then those sampled from intervals of its activations. Raises
+        `NotFoundError` if there is no such feature, or it was not extracted."""
         from saewidgets.features.store.feature_data import feature_data  # torch: seconds to import
 
         view, index = self._place(feature_id, extraction_id)
@@ -329,11 +320,8 @@ class FeatureAccess:
         return self._related(view, similar(self.live.sae(self._subject(view)), index, n))
 
     def coactive(self, wanted: str, index: int, n: int = 10) -> tuple[Records[RelatedRecord], int]:
-        """The `n` features that fire together with a feature most beyond chance, and its firings in the sample.
-
-        Raises:
-            StateError: it was not extracted.
-        """
+        """The `n` features that fire together with a feature most beyond chance, and its firings in the sample. Raises
+        `StateError` if it was not extracted."""
         from saewidgets.features.store.feature_data import coactive  # torch: seconds to import
 
         view = self._latent(wanted, index)

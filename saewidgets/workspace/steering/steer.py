@@ -294,11 +294,8 @@ class Steering:
         return 0.0 if steering.changes_nothing else self._between(lm, forward)
 
     def resolve(self, features: Sequence[Any], sae: str | None = None) -> list[tuple[KnownSAE, WantedFeature]]:
-        """Features as `Workspace.steer` takes them, each with its SAE; nothing is loaded.
-
-        Raises:
-            ConfigError, NotFoundError: a feature is not one, or its SAE is not there.
-        """
+        """Features as `Workspace.steer` takes them, each with its SAE; nothing is loaded. Raises `ConfigError` or
+        `NotFoundError` where a feature is not one, or its SAE is not there."""
         rows = [fields | {"sae": fields["sae"] or sae} for fields in feature_fields(features)]
         for number, fields in enumerate(rows):
             if not isinstance(fields["sae"], str):

@@ -69,11 +69,8 @@ class Run(JobHandle[TrainingRecord]):
 
     @property
     def config(self) -> TrainingConfig:
-        """Its configuration, with the text that it was given in memory.
-
-        Raises:
-            NotFoundError: that text is on another machine, or was deleted.
-        """
+        """Its configuration, with the text that it was given in memory. Raises `NotFoundError` if that is on another
+        machine, or was deleted."""
         record = self.record
         return from_row(record.config, record.folder)
 
@@ -271,11 +268,7 @@ class Run(JobHandle[TrainingRecord]):
         return delete_checkpoint(self._workspace, self.record, checkpoint_id)
 
     def checkpoint_now(self) -> None:
-        """Write a checkpoint after the current step.
-
-        Raises:
-            StateError: it does not run in this process.
-        """
+        """Write a checkpoint after the current step. Raises `StateError` if it does not run in this process."""
         self._workspace.manager.ask_checkpoint(self._job_id)
 
     def rename(self, name: str) -> None:
@@ -289,11 +282,7 @@ class Run(JobHandle[TrainingRecord]):
     # ------------------------------------------------------------------------------------------------ what it learned
 
     def sae(self) -> Any:
-        """The trained SAE as a torch module.
-
-        Raises:
-            StateError: it has not written one yet.
-        """
+        """The trained SAE as a torch module. Raises `StateError` if it has not written one yet."""
         from saewidgets.formats import load_sae  # torch: seconds to import
 
         return load_sae(self.sae_path)
@@ -315,11 +304,8 @@ class Run(JobHandle[TrainingRecord]):
         return self._workspace.saes.import_training(self.id)
 
     def import_checkpoint(self, checkpoint_id: str | None = None) -> SAERecord:
-        """Put the SAE of one checkpoint (None: the newest) into the library, as an SAE of its own.
-
-        Raises:
-            NotFoundError, FormatError: there is no such checkpoint, or it is damaged.
-        """
+        """Put the SAE of one checkpoint (None: the newest) into the library, as an SAE of its own. Raises
+        `NotFoundError`, and `FormatError` if it is damaged."""
         return sae_of_checkpoint(self._workspace, self, checkpoint_id)
 
     def export(self, folder: str | Path) -> Path:
@@ -361,11 +347,8 @@ class TrainingGroup(JobHandle[JobRecord]):
 
     @property
     def records(self) -> Records[TrainingRecord]:
-        """The current record of each run, in the order in which they were made.
-
-        Raises:
-            NotFoundError: there are none, or they were deleted.
-        """
+        """The current record of each run, in the order in which they were made. Raises `NotFoundError` if there are
+        none, or they were deleted."""
         self._manager.sweep()
         found = self._workspace.catalog.trainings.list(group_id=self.id)
         if not found:
@@ -469,11 +452,8 @@ class TrainingGroup(JobHandle[JobRecord]):
         self._workspace.catalog.trainings.rename_group(self.id, arguments.name(name, "a name for the group"))
 
     def delete(self) -> int:
-        """Remove all runs with their files; returns the bytes freed. SAEs imported from them stay.
-
-        Raises:
-            StateError: they are queued or running.
-        """
+        """Remove all runs with their files; returns the bytes freed. SAEs imported from them stay. Raises `StateError`
+        if they are queued or running."""
         return sum(self._workspace.trainings.delete(run.id) for run in self.runs)
 
     # ------------------------------------------------------------------------------------------------ comparing
