@@ -199,13 +199,8 @@ class Activations:
         tokenizer: Any = None,
         **settings: Any,
     ) -> CaptureEstimate:
-        """Estimate the disk space of a capture. Nothing is started; of a model on the hub the configuration is read.
-
-        Args: as in `capture`.
-
-        Raises:
-            ConfigError, NotFoundError: as `capture`.
-        """
+        """Estimate the disk space of a capture, with its arguments and errors. Nothing is started; of a model on the
+        hub the configuration is read."""
         config, held = settled(
             self._workspace, model, tokenizer, corpus=corpus, hook_names=hook_names, tokens=tokens, dtype=dtype,
             **settings,
@@ -286,18 +281,9 @@ class Activations:
         limit: int | None = None,
         offset: int = 0,
     ) -> Records[ActivationStoreRecord]:
-        """Stores, newest first.
-
-        Args:
-            status: one or several.
-            model: of this model only.
-            hook_name: only those that hold this hook point, or all heads where it is one of them.
-            search: words that all have to be in name, model, corpus, hook names or id.
-            limit, offset: page.
-
-        Raises:
-            ConfigError: there is no such status or page.
-        """
+        """Stores, newest first. `hook_name` wants those that hold this hook point, or all heads where it is one of
+        them, `search` words that all have to be in name, model, corpus, hook names or id. Raises `ConfigError` if there
+        is no such status."""
         self._workspace.manager.sweep()
         return self._rows.list(
             status=status, model=model, hook_name=hook_name, search=search, limit=limit, offset=offset
@@ -309,12 +295,8 @@ class Activations:
         return Capture(self._workspace, self._names.find(store_id))
 
     def open(self, store_id: str) -> StoredActivations:
-        """A store, to look at: token ids, memory-mapped rows.
-
-        Raises:
-            StateError: it is incomplete.
-            NotFoundError, FormatError: its files are missing, or were changed.
-        """
+        """A store, to look at: token ids, memory-mapped rows. Raises `StateError` if it is incomplete, `NotFoundError`
+        or `FormatError` where its files are missing or were changed."""
         from saewidgets.activations.store import StoredActivations  # torch: seconds to import
 
         return StoredActivations(require_files(self.get(store_id).record), self._workspace.storage.remote)
@@ -344,15 +326,8 @@ class Activations:
         return record
 
     def delete(self, store_id: str) -> int:
-        """Remove a store and its files. SAEs that were trained from it stay. Returns the bytes freed.
-
-        Args:
-            store_id: its whole id, or its name.
-
-        Raises:
-            StateError: it is being captured, or a training reads it.
-            NotFoundError: there is no such store.
-        """
+        """Remove a store, by its whole id or its name, and its files. SAEs that were trained from it stay. Returns the
+        bytes freed. Raises `NotFoundError`, and `StateError` while it is being captured or a training reads it."""
         record = Capture(self._workspace, self._names.find(store_id, beginnings=False)).record
         if users := users_of(self._workspace, record.id):
             raise StateError(

@@ -189,17 +189,14 @@ class Extractions:
         limit: int | None = None,
         offset: int = 0,
     ) -> Records[ExtractionRecord]:
-        """Extractions, newest first.
+        """Extractions, newest first; those of an SAE are those of its training.
 
         Args:
-            status: one or several.
             source_type: ``"training"`` or ``"sae"``: what it was started from.
-            sae_id, training_id: of one SAE or training; those of the one are those of the other.
             search: words that all have to be in name, model, hook name or id.
-            limit, offset: page.
 
         Raises:
-            ConfigError: there is no such status, source or page.
+            ConfigError: there is no such status or source.
             NotFoundError: there is no such SAE or training.
         """
         self._workspace.manager.sweep()
@@ -229,13 +226,8 @@ class Extractions:
         return self._rows.count()
 
     def open(self, extraction_id: str) -> FeatureStore:
-        """The results of an extraction: arrays, memory-mapped, and the text around every example.
-
-        Raises:
-            NotFoundError: there is no such extraction, or its files are not here.
-            StateError: it has nothing to show yet.
-            FormatError: a file is damaged.
-        """
+        """The results of an extraction: arrays, memory-mapped, and the text around every example. Raises
+        `NotFoundError`, `StateError` if there is nothing to show yet, and `FormatError` if a file is damaged."""
         self._workspace.storage.fetch(self._workspace.folder / "extractions" / extraction_id)
         return self._opened(extraction_id)
 
@@ -283,23 +275,14 @@ class Extractions:
 
     def demo(self) -> Extraction:
         """The demo SAE's extraction, ready to read: it is part of the package, and with its SAE and labels it is put
-        into the workspace when it is first asked for. Its SAE is ``.record.sae_id``.
-
-        Raises:
-            NotFoundError, FormatError: this installation lacks it, or it is damaged.
-            StorageError: the workspace cannot be written.
-        """
+        into the workspace when it is first asked for. Its SAE is ``.record.sae_id``. Raises `StorageError`."""
         extraction_id, taken = take_demo(self._workspace)
         if taken:
             self._changes.tell(extraction_id)  # no job brings the news
         return Extraction(self._workspace, extraction_id)
 
     def subscribe(self, callback: Callable[[str | None], None]) -> Callable[[], None]:
-        """Call `callback` after an extraction has changed or was deleted, with its id, or None if it may be any.
-
-        Called from a background thread, at most about ten times a second per extraction, or from the one that deletes.
-        Returns the function that ends it.
-        """
+        """Call `callback` after an extraction has changed or was deleted, as `Workspace.subscribe` does."""
         return subscribe_to((self._changes.add, self._tasks.subscribe, self._logits.subscribe), callback)
 
     # ------------------------------------------------------------------------------------------------ end
@@ -328,12 +311,8 @@ class Extractions:
             remove_checkpoints(Path(record.folder) / CHECKPOINT)
 
     def delete(self, extraction_id: str) -> int:
-        """Remove an extraction and its files; labels, stars and notes stay. Returns the bytes freed.
-
-        Raises:
-            StateError: it is running, or its logit effects are being computed; cancel that first.
-            NotFoundError: there is no such extraction.
-        """
+        """Remove an extraction and its files; labels, stars and notes stay. Returns the bytes freed. Raises
+        `NotFoundError`, and `StateError` while it is running or its logit effects are being computed."""
         record = Extraction(self._workspace, extraction_id).record
         if not record.status.is_active:
             self._logits.end(extraction_id)
@@ -343,11 +322,8 @@ class Extractions:
         return freed
 
     def remove_files(self, folders: Mapping[str, Path]) -> int:
-        """Remove the folders of extractions that went with their SAE or training. Returns the bytes freed.
-
-        Args:
-            folders: id → folder of those that may have gone; what a row still names stays.
-        """
+        """Remove the folders (by id) of extractions that went with their SAE or training; what a row still names stays.
+        Returns the bytes freed."""
         there = self._rows.existing(folders)
         freed = 0
         for extraction_id, folder in folders.items():

@@ -41,13 +41,8 @@ class Templates:
     # ------------------------------------------------------------------------------------------------ find
 
     def list(self, *, favorites_first: bool = True, search: str | None = None) -> Records[TemplateRecord]:
-        """Templates by name.
-
-        Args:
-            favorites_first: favourites before all others.
-            search: words that all have to be somewhere in name, description, model, dataset, hook name, architecture
-                or id.
-        """
+        """Templates by name. `search` are words that all have to be somewhere in name, description, model, dataset,
+        hook name, architecture or id."""
         words = [word.casefold() for word in search_words(search)]
         found = [record for record in self._rows.list() if all(word in _searched(record) for word in words)]
         if favorites_first:
@@ -106,12 +101,8 @@ class Templates:
         return record
 
     def rename(self, wanted: str, name: str) -> TemplateRecord:
-        """Give a template another name.
-
-        Raises:
-            ConfigError: the name is empty or too long.
-            StateError: another template has it.
-        """
+        """Give a template another name. Raises `ConfigError` if that is empty or too long, and `StateError` if another
+        template has it."""
         return self._changed(wanted, name=take.name(name, "a name for the template"))
 
     def describe(self, wanted: str, description: str) -> TemplateRecord:
@@ -137,14 +128,8 @@ class Templates:
     # ------------------------------------------------------------------------------------------------ files
 
     def export_json(self, ids: str | Sequence[str] | None, path: str | Path) -> Path:
-        """Write templates into a JSON file, replacing it if it is there.
-
-        Args:
-            ids: ids or names; None takes all.
-            path: where to write it; folders that are missing are made.
-
-        Returns:
-            The path.
+        """Write templates (their ids or names; None: all) into a JSON file, which is replaced if it is there, with the
+        folders that are missing; returns its path.
 
         Raises:
             NotFoundError: there is no such template.
@@ -176,10 +161,7 @@ class Templates:
         """Take over all templates of a file that `export_json` wrote, or none.
 
         A name that is taken gets a number: ``"my template (2)"``. What the file says is data: its configurations are
-        checked as those of the form.
-
-        Returns:
-            The new templates, in the file's order.
+        checked as those of the form. Returns the new templates, in the file's order.
 
         Raises:
             NotFoundError: there is no such file.

@@ -218,11 +218,8 @@ class Trainings:
         Args:
             training_id: the earlier run.
             config: replacement settings, as in `create`; the name is then taken from them.
-            model, tokenizer: as in `create`; needed again if that run was given a model that is no longer in memory.
-
-        Raises:
-            ConfigError, NotFoundError, StorageError: as in `create`.
-            StateError: the model that it was given is no longer in memory.
+            model, tokenizer: as in `create`; needed again if that run was given a model that is no longer in memory
+                (else `StateError`).
         """
         record = self._catalog.trainings.get(training_id)
         if config is not None:
@@ -414,17 +411,11 @@ class Trainings:
         return self._tasks.subscribe(callback)
 
     def validate(self, config: TrainingConfig | Mapping[str, Any], over: Over | None = None) -> dict[str, Any]:
-        """Check a form without starting anything: errors by field, hints, facts of the model, an estimate.
+        """Check a form without starting anything: errors by field, hints, facts of the model, an estimate. Of plain
+        data any may be wrong.
 
         With `over` (see `create_many`) the estimate is that of all trainings together, their names are in
         ``trainings``, and what is wrong with it is the error of the field ``over``.
-
-        Args:
-            config: what `create` takes: a configuration, or plain data, any of which may be wrong.
-            over: what changes between the trainings of a group.
-
-        Raises:
-            ConfigError: it is neither.
         """
         if isinstance(config, TrainingConfig):
             config = config.to_data()
@@ -442,17 +433,13 @@ class Trainings:
         self._catalog.trainings.update(training_id, name=arguments.name(name, "a name for the run"))
 
     def delete(self, training_id: str) -> int:
-        """Remove a run with its metrics, checkpoints and files. An SAE imported from it stays. Returns the bytes freed.
+        """Remove a run, by its whole id or its name, with its metrics, checkpoints and files. Returns the bytes freed.
 
-        Its extractions and labels go to that SAE; without one they are removed too.
-
-        Args:
-            training_id: its whole id, or its name.
+        An SAE imported from it stays, and gets its extractions and labels; without one they are removed too.
 
         Raises:
             StateError: it is running; stop it first. Or files of it, or of its extractions, are on another machine.
             NotFoundError: there is no such run, or several have this name.
-            ConfigError: the id is empty.
         """
         record = Run(self._workspace, self._names.find(training_id, beginnings=False)).record
         if record.group_id is not None and not record.status.is_active:

@@ -119,16 +119,9 @@ class Run(JobHandle[TrainingRecord]):
         return frame
 
     def history(self, names: str | Sequence[str] | None = None) -> pd.DataFrame:
-        """Recorded metrics in wide form: columns ``step tokens time`` and one per metric, one row per step.
-
-        NaN where a metric was not recorded at a step. `metrics` has the long form, with ranges and pages.
-
-        Args:
-            names: which metrics, in the order of the columns; None for all.
-
-        Raises:
-            NotFoundError: as of `metrics`.
-        """
+        """Recorded metrics in wide form: columns ``step tokens time`` and one for each of `names` (None: all), one row
+        per step; NaN where a metric was not recorded then. `metrics` has the long form, with ranges and pages, and the
+        same errors."""
         import pandas as pd  # costs half a second
 
         wanted = known_names(self._rows.get(self.id), names)
@@ -219,12 +212,8 @@ class Run(JobHandle[TrainingRecord]):
         return TrainingResult(record.status, record.step, record.tokens_done, record.sae_path, dict(record.latest))
 
     def export_checkpoint(self) -> None:
-        """Make the SAE of its newest checkpoint, without loading the language model.
-
-        Raises:
-            NotFoundError: it has no checkpoint.
-            FormatError: all are damaged.
-        """
+        """Make the SAE of its newest checkpoint, without loading the language model. Raises `NotFoundError` if it has
+        none, and `FormatError` if all are damaged."""
         if not export_newest(self._workspace, self):
             raise no_checkpoint(self.record)
 
@@ -259,12 +248,8 @@ class Run(JobHandle[TrainingRecord]):
         return self._workspace.trainings.continue_from(self.id, checkpoint_id, tokens=tokens)
 
     def delete_checkpoint(self, checkpoint_id: str) -> int:
-        """Delete one checkpoint with its files; returns the bytes freed.
-
-        Raises:
-            NotFoundError: it has no such checkpoint.
-            StateError: it is working and would go on from that one.
-        """
+        """Delete one checkpoint with its files; returns the bytes freed. Raises `NotFoundError`, and `StateError` while
+        the run works and would go on from that one."""
         return delete_checkpoint(self._workspace, self.record, checkpoint_id)
 
     def checkpoint_now(self) -> None:
