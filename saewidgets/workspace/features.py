@@ -92,9 +92,7 @@ class Features(FeatureAccess):
         """Label a feature. The label of a person wins; all others stay beside it.
 
         Args:
-            feature_id: the feature.
             name: a short phrase; ``""`` removes the label of this `source`.
-            description: more of it.
             source: whose label it is: ``"user"``, ``"auto"`` or ``"imported"``.
             extraction_id: whose examples are kept with it; None takes the newest extraction's.
 
@@ -264,15 +262,8 @@ class Features(FeatureAccess):
             )
 
     def judged(self, wanted: str, index: int, score_at: float) -> tuple[LabelRecord, list[Sample]]:
-        """The label of a feature with a score made at `score_at`, and the windows that it was judged on.
-
-        A `Sample` has `tokens`, `activations`, the `marks` that were shown (fuzzing), whether the feature fires
-        (`positive`), and what the judge `said`, None if that could not be read.
-
-        Raises:
-            NotFoundError: there is no such score.
-            StateError: it was judged on another extraction, or what the judge said was not recorded.
-        """
+        """The label of a feature with a score made at `score_at`, and the windows that it was judged on. Raises
+        `NotFoundError`, and `StateError` if that was another extraction's, or what the judge said was not recorded."""
         view = self.view(wanted)
         for record in self.rows.labels(view.origin, [check_index(index, view.d_sae)]):
             for score in from_record(record).scores:
@@ -317,12 +308,8 @@ class Features(FeatureAccess):
         return imported
 
     def export_labels(self, sae_id: str, path: str | Path, *, indices: Iterable[int] | None = None) -> Path:
-        """Write all labels to a ``.csv`` or ``.jsonl`` file, whole or not at all.
-
-        Raises:
-            ConfigError: the name ends in neither.
-            StorageError: it cannot be written.
-        """
+        """Write all labels to a ``.csv`` or ``.jsonl`` file, whole or not at all. Raises `ConfigError` if the name ends
+        in neither, and `StorageError`."""
         view = self.view(sae_id, open_store=False)
         return making.write_labels(self._labels(view, _inside(indices, view)), Path(path).expanduser())
 
@@ -535,21 +522,15 @@ def _inside(indices: Iterable[int] | None, view: View) -> list[int] | None:
 
 def _settings(settings: Mapping[str, Any], *names: str) -> dict[str, Any]:
     """The settings, if there are such ones; a price of two numbers is made one."""
-    kinds: dict[str, tuple[Callable[[Any], bool], str, str]] = {
-        "progress": (callable, "a function that receives progress", "Give a function of a Progress."),
-        "control": (lambda value: callable(getattr(value, "check", None)), "a Control",
-                    "Leave it out."),
-        "options": (lambda value: isinstance(value, LabelOptions), "label options", "Give LabelOptions(…)."),
-        "price": (lambda value: isinstance(value, Price) or (isinstance(value, list | tuple) and len(value) == 2),
-                  "a price of two numbers", "Give (per million tokens in, per million tokens out)."),
-    }  # fmt: skip
-    for name, value in settings.items():
+    for name in settings:
         if name not in names:
             raise ConfigError("There is no such setting.", where=name, hint=f"Use {', '.join(names)}.")
-        if name in kinds and value is not None and not kinds[name][0](value):
-            arguments.refuse(value, name, *kinds[name][1:])
-    price = settings.get("price")
-    return {**settings, "price": Price(*price)} if isinstance(price, list | tuple) else dict(settings)
+    if isinstance(price := settings.get("price"), Price | None):
+        return dict(settings)
+    if not isinstance(price, list | tuple) or len(price) != 2:
+        hint = "Give (per million tokens in, per million tokens out)."
+        arguments.refuse(price, "price", "a price of two numbers", hint)
+    return {**settings, "price": Price(*price)}
 
 
 # ------------------------------------------------------------------------------------------------ language models

@@ -98,27 +98,15 @@ class Hub:
         return repo_info(self._place(text), client=self.client(token))
 
     def variants(self, text: str, token: str | None = None) -> Records[Variant]:
-        """The SAEs of a repository, or of a folder of it.
-
-        Raises:
-            NoSAEError: there is none; the message says what is there instead.
-            ConfigError, HubError: as `repo_info`.
-        """
+        """The SAEs of a repository, or of a folder of it. Raises as `repo_info`, and `NoSAEError`, which says what is
+        there instead."""
         from saewidgets.hub.browse import variants  # the hub's client: a second to import
 
         return Records(variants(self._place(text), client=self.client(token)), Variant)
 
     def facets(self, text: str, token: str | None = None, **chosen: Any) -> dict[str, dict[Any, int]]:
-        """Counts of the SAEs of a repository: ``site layer width l0`` → value → how many, under the other choices.
-
-        Args:
-            text, token: as in `variants`.
-            chosen: ``site``, ``layer``, ``width``, ``l0``.
-
-        Raises:
-            ConfigError: there is no such facet.
-            NoSAEError, HubError: as `variants`.
-        """
+        """Counts of the SAEs of a repository: ``site layer width l0`` → value → how many, under the other choices
+        (`chosen`, by the same names). Raises as `variants`."""
         if unknown := [name for name in chosen if name not in _FACETS]:
             raise ConfigError(
                 f"SAEs of a repository have no facet {unknown[0]!r}.", where=unknown[0],
@@ -155,10 +143,7 @@ class Hub:
 
     def check_device(self, device: str | None, *, where: str = "device") -> None:
         """Raise `ConfigError`, which lists this machine's devices, if `device` is not one of them. None means any.
-
-        Args:
-            where: what the person calls the setting.
-        """
+        `where` is what the person calls the setting."""
         if device in (None, "cpu"):
             return
         known = [str(found["id"]) for found in self._workspace.devices()]
@@ -225,12 +210,8 @@ class Hub:
         return self._tasks.start(payload, LANE, lambda job_id: self._downloads.hold(job_id, token))
 
     def resume(self, job_id: str, token: str | None = None) -> Job:
-        """Go on with a download that was paused or failed, with a token if it needs one again.
-
-        Raises:
-            NotFoundError: there is no such download.
-            StateError: it has completed.
-        """
+        """Go on with a download that was paused or failed, with a token if it needs one again. Raises `NotFoundError`,
+        and `StateError` if it has completed."""
         record = self._workspace.manager.get(job_id)
         if record.kind != KIND:
             raise NotFoundError(f"{job_id!r} is not a download.", hint="List them with ws.hub.downloads().")
@@ -249,11 +230,7 @@ class Hub:
 
     def find_download(self, wanted: str) -> Job:
         """The download with this id, of this name, or whose id begins so: ``job_`` and at least four characters more.
-
-        Raises:
-            NotFoundError: there is none, or several fit; the message lists them.
-            ConfigError: `wanted` is empty.
-        """
+        Raises `NotFoundError`, which lists those that fit where several do."""
         listed = "ws.hub.downloads() or `saewidgets hub downloads`"
         names = Names(None, "a download", "downloads", listed, "wanted", "job_")
         there = [SimpleNamespace(id=job.id, name=job.payload.get("name")) for job in self.downloads()]

@@ -63,18 +63,14 @@ class SAEs:
         limit: int | None = None,
         offset: int = 0,
     ) -> Records[SAERecord]:
-        """SAEs that fit all that is given.
-
-        A missing or altered file does not raise: the record's `state` says so.
+        """SAEs that fit all that is given. Of a missing or altered file the record's `state` says so.
 
         Args:
             source: ``"trained"``, ``"huggingface"``, ``"gemma_scope"`` or ``"local"``.
             model: any of its names: ``"gpt2-small"`` finds those of ``"openai-community/gpt2"``, as records have it.
-            layer, architecture, format, tag: as the records have them.
             search: words that all have to be somewhere in name, model, hook name, repository, architecture, format,
                 tags, notes or id.
             sort: newest, oldest, name, model, layer, d_sae or size (the last two: largest first).
-            limit, offset: page.
 
         Raises:
             ConfigError: there is no such source or order, or a value is of another kind; `where` names the argument.
@@ -93,10 +89,8 @@ class SAEs:
         return self._rows.count(**filters)
 
     def facets(self, **filters: Any) -> dict[str, dict[Any, int]]:
-        """``source model layer architecture format`` → value → how many SAEs have it.
-
-        Filters are those of `list`. A facet's own filter does not count for it, so that its other values can be seen.
-        """
+        """``source model layer architecture format`` → value → how many SAEs have it (filters as in `list`). A facet's
+        own filter does not count for it, so that its other values can be seen."""
         return self._rows.facets(**filters)
 
     def get(self, sae_id: str) -> SAERecord:
@@ -117,12 +111,7 @@ class SAEs:
 
     def find(self, wanted: str) -> SAERecord:
         """The SAE with this id, with this name, or whose id begins so: ``sae_`` and at least four characters more; or
-        that of the training with this id.
-
-        Raises:
-            NotFoundError: there is none, or several fit; the message lists them.
-            ConfigError: `wanted` is empty.
-        """
+        that of the training with this id. Raises `NotFoundError`, which lists those that fit where several do."""
         try:
             return self.get(self._names.find(wanted))
         except NotFoundError:
@@ -138,26 +127,15 @@ class SAEs:
         return folder_of(self._workspace, arguments.kind(record, SAERecord, "record", "the record of an SAE", hint))
 
     def load(self, sae_id: str, *, device: str = "cpu") -> Any:
-        """The SAE as a torch module of the right class, frozen.
-
-        Raises:
-            NotFoundError: no such SAE, or its files are not on this machine.
-            ConfigError: this machine has no such device.
-            FormatError: its files are damaged.
-        """
+        """The SAE as a torch module of the right class, frozen. Raises `NotFoundError` where it or its files are not on
+        this machine, `FormatError` if they are damaged, and `ConfigError` if there is no such device."""
         from saewidgets.formats import load_sae  # torch: seconds to import
 
         return load_sae(folder_of(self._workspace, self.get(sae_id)), device=device)
 
     def config(self, sae_id: str) -> dict[str, Any]:
-        """The configuration in its files; ``"origin"`` has that of the format it was converted from.
-
-        It is read though the weights are gone or damaged.
-
-        Raises:
-            NotFoundError: no such SAE, or its configuration is not on this machine.
-            FormatError: the configuration cannot be read (or the weights, in a format that keeps it with them).
-        """
+        """The configuration in its files; ``"origin"`` has that of the format it was converted from. It is read though
+        the weights are gone or damaged, but in a format that keeps it with them. Raises as `load`."""
         record = self.get(sae_id)
         from saewidgets.formats.io import stored_config  # torch: seconds to import
 
@@ -184,10 +162,7 @@ class SAEs:
             ``size_bytes``; ``l0`` and ``dead`` (how many latents), None where not known; and ``measured``: what was
             measured when it was trained (``l0 fvu ce_loss_score mse``, and ``dead`` as a share). Where its files do not
             say something of that, the last `ws.evaluate` does, which is in ``evaluated``, and for the cross-entropy
-            the last that measured it, of which ``cross_entropy`` has the text and the numbers.
-
-        Raises:
-            NotFoundError, FormatError: as `load`.
+            the last that measured it, of which ``cross_entropy`` has the text and the numbers. Raises as `load`.
         """
         from saewidgets.workspace.library import statistics  # torch: seconds to import
 
@@ -215,16 +190,8 @@ class SAEs:
         self.changes.tell(record.id)
 
     def compare(self, a: str, b: str, top: int = 50) -> Comparison:
-        """Which latents of `b` write what latents of `a` write: cosines of decoder rows, block by block.
-
-        Args:
-            a, b: ids.
-            top: how many of the best matches are listed.
-
-        Raises:
-            ConfigError: they do not write to the same number of dimensions; `top` is not a number of matches.
-            NotFoundError, FormatError: as `load`.
-        """
+        """Which latents of `b` write what latents of `a` write: cosines of decoder rows, block by block; the `top`
+        matches are listed. Raises as `load`, and `ConfigError` if they write to different numbers of dimensions."""
         first, second, top = self.get(a), self.get(b), arguments.count(top, "top", "a number of matches")
         from saewidgets.workspace.library.statistics import compare  # torch: seconds to import
 
@@ -251,9 +218,6 @@ class SAEs:
 
         A second call returns the same record; if the training has learned more since, the record then stands for the
         new files (its id and name stay).
-
-        Args:
-            training_id: as in `ws.trainings.get`.
 
         Raises:
             StateError: it has not ended, or has left no SAE, or that in the library is on another machine.
@@ -302,13 +266,8 @@ class SAEs:
         hook_name: str | None = None,
         apply_b_dec_to_input: bool | None = None,
     ) -> SAERecord:
-        """As `add_local`, for files that a page has sent.
-
-        Args:
-            files: relative names (with ``/`` if a folder was chosen) → content, or the path of a file with it. A single
-                ``.zip`` is unpacked.
-            name, model, hook_name, apply_b_dec_to_input: as in `add_local`.
-        """
+        """As `add_local`, for files that a page has sent: relative names (with ``/`` if a folder was chosen) → content,
+        or the path of a file with it. A single ``.zip`` is unpacked."""
         return self._told(adding.add_upload(
             self._workspace, files, name=name, model=model, hook_name=hook_name,
             apply_b_dec_to_input=apply_b_dec_to_input,
@@ -352,7 +311,6 @@ class SAEs:
         Raises:
             StateError: a job that has not ended reads it, or downloads its files again; the message names the job. Or
                 its files, or those of an extraction of it, are on a machine whose folder is not seen here.
-            NotFoundError: there is no such SAE.
         """
         record = self.get(sae_id)
         sae_id = record.id
@@ -440,13 +398,7 @@ class SAEs:
         return push(self._workspace, record, client, repo_id, private=private, path=path, license=license)
 
     def model_card(self, sae_id: str, repo_id: str, *, path: str = "", license: str = "unknown") -> str:
-        """The model card that `push_to_hub` writes into a repository without one. Nothing is sent.
-
-        Args:
-            sae_id, repo_id, path, license: as in `push_to_hub`.
-
-        Raises:
-            NotFoundError: no such SAE.
+        """The model card that `push_to_hub` with these arguments writes into a repository without one. Nothing is sent.
         """
         record = self.get(sae_id)
         from saewidgets.workspace.library.publishing import card  # the hub's client: a second to import

@@ -77,12 +77,8 @@ class FeatureAccess:
         self._order = lru_cache(_REMEMBERED)(find)
 
     def view(self, wanted: str | None, *, open_store: bool = True) -> View:
-        """The view of an id: of an extraction, an SAE (also its name) or a training.
-
-        Raises:
-            NotFoundError: there is none of them.
-            ConfigError: nothing was named.
-        """
+        """The view of an id: of an extraction, an SAE (also its name) or a training. Raises `NotFoundError`, and
+        `ConfigError` if nothing was named."""
         if not wanted:
             raise ConfigError("No SAE is named.", where="sae_id", hint="Give sae_id or extraction_id.")
         catalog, extractions = self._workspace.catalog, self._workspace.extractions
@@ -121,11 +117,6 @@ class FeatureAccess:
             show: ``all labelled unlabelled starred dead live dense`` (dense: on more than 1 % of the tokens).
             sort: ``index density max label score``; features without a label or score come last.
             descending: the largest first.
-            offset, limit: page; None takes all.
-
-        Raises:
-            ConfigError: an argument has an invalid value.
-            NotFoundError: there is no such SAE, training or extraction.
         """
         view = self.view(extraction_id or sae_id)
         found = self._find(view, search, show, sort, descending)
@@ -155,12 +146,8 @@ class FeatureAccess:
         return self.whole(self._latent(wanted, index), index)
 
     def data(self, extraction_id: str, index: int) -> FeatureData:
-        """All that an extraction knows of a latent: histogram, examples by intervals, counts.
-
-        Raises:
-            ConfigError: the SAE has no such latent.
-            NotFoundError: there is no such extraction, or the text that was read is gone.
-        """
+        """All that an extraction knows of a latent: histogram, examples by intervals, counts. Raises `ConfigError` if
+        there is no such latent, and `NotFoundError` if the text that was read is gone."""
         from saewidgets.features.store.feature_data import feature_data  # torch: seconds to import
 
         return feature_data(self._workspace.extractions.open(extraction_id), index)
@@ -241,15 +228,8 @@ class FeatureAccess:
         return replace(reading, note=view.note(reading.note))
 
     def context(self, extraction_id: str, index: int, position: int) -> TextReading:
-        """The whole context around an example. Without its model (`complete` is false) activations are those near it.
-
-        Args:
-            extraction_id, index: the feature.
-            position: stream position of the example's peak.
-
-        Raises:
-            ConfigError: there is no such feature or position.
-        """
+        """The whole context around an example of a feature, whose peak has this stream position. Without its model
+        (`complete` is false) activations are those near it. Raises `ConfigError` if there is no such position."""
         from saewidgets.workspace.reading.token_reading import read_context  # torch: seconds to import
 
         view = self._latent(extraction_id, index)
@@ -263,7 +243,6 @@ class FeatureAccess:
         feature ablated at that one token (the rest of the hidden state stays). Negative: it helps. Loads the model.
 
         Args:
-            wanted, index: the feature.
             position: stream position of the token, in the text that its extraction has read; or
             text, token: a text, and the number of one of its tokens, counted without BOS.
 

@@ -90,14 +90,9 @@ class Presets:
         return len(self._files())
 
     def load(self, name: str) -> SteeringConfig:
-        """The settings of a preset, with the ids that its SAEs have in this workspace.
-
-        An SAE with another id counts as the same if its name, hook point and width are.
-
-        Raises:
-            NotFoundError: there is no such preset, or one of its SAEs is not in the library.
-            FormatError: the file is damaged; the message names the field.
-        """
+        """The settings of a preset, with the ids that its SAEs have in this workspace: one with another id counts as
+        the same if its name, hook point and width are. Raises `NotFoundError` if the preset or one of its SAEs is not
+        there, and `FormatError` if the file is damaged."""
         from saewidgets.steering import load_preset  # torch: seconds to import
 
         preset = load_preset(self._find(name))

@@ -132,11 +132,8 @@ class Steering:
         return self._workspace.saes.get(subject.id)
 
     def maximum(self, sae_id: str, index: int) -> LargestActivation:
-        """The largest activation of a feature, from the newest extraction of its SAE, else estimated (seconds).
-
-        Args:
-            sae_id: the SAE, or a training ("train_…"): see `subject`.
-            index: the number of the feature.
+        """The largest activation of a feature, from the newest extraction of its SAE (see `subject`), else estimated
+        (seconds).
 
         Raises:
             ConfigError: the SAE has no such feature.
@@ -151,11 +148,7 @@ class Steering:
         text changes and stays text. The rule is in `docs/steering.md`.
 
         From the newest extraction of the SAE where there is one (which loads the SAE and not its model), else measured
-        on a little text (seconds). Arguments are those of `maximum`.
-
-        Raises:
-            ConfigError: the SAE has no such feature.
-            NotFoundError, StateError, FormatError: there is no such SAE, or it cannot be loaded.
+        on a little text (seconds). Arguments and errors are those of `maximum`.
         """
         subject = self.subject(sae_id)
         maximum = self.maximum(subject.id, index)
@@ -241,12 +234,8 @@ class Steering:
         return result
 
     def tokens(self, sae_id: str, prompt: str, *, prepend_bos: bool = True, chat: bool = False) -> list[PromptToken]:
-        """The tokens that positions count, of the model of an SAE.
-
-        Raises:
-            ConfigError: the prompt is empty, or the model has no chat template.
-            StateError, NotFoundError: there is no such SAE, or its model cannot be loaded.
-        """
+        """The tokens that positions count, of the model of an SAE. Raises as `maximum`, and `ConfigError` if the prompt
+        is empty or the model has no chat template."""
         # Torch: seconds to import.
         from saewidgets.lm import special_tokens
         from saewidgets.steering.steer import prompt_ids
@@ -257,10 +246,8 @@ class Steering:
         return [PromptToken(token, piece, token == bos) for token, piece in zip(ids, pieces, strict=True)]
 
     def probe(self, config: SteeringConfig) -> float | None:
-        """Mean ‖Δ‖/‖h‖ over the tokens of the prompt that `config` steers: one forward.
-
-        None where it steers none, or where the model is not in memory.
-        """
+        """Mean ‖Δ‖/‖h‖ over the tokens of the prompt that `config` steers: one forward. None where it steers none, or
+        where the model is not in memory."""
         # Torch: seconds to import.
         from saewidgets.lm import evaluating
         from saewidgets.steering import choose
