@@ -85,7 +85,7 @@ _DTYPES = ("float32", "bfloat16", "float16", "int8")
 
 
 class Capture(FilesHandle[ActivationStoreRecord]):
-    """One store of activations. It holds no state of its own: every property reads the catalog."""
+    """One store of activations."""
 
     _what = "store"
 

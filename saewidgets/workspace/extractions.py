@@ -21,13 +21,12 @@ from saewidgets.workspace.corpora import corpus_to_row, with_text
 from saewidgets.workspace.extraction.demo import take_demo
 from saewidgets.workspace.extraction.extraction_job import (
     KIND,
+    bytes_needed,
     checked,
     concrete,
     estimate,
     nothing_to_show,
     run_extraction,
-    store_bytes,
-    table_bytes,
 )
 from saewidgets.workspace.extraction.logits import LogitJobs
 from saewidgets.workspace.folders import TOKENS, remove_tree
@@ -47,7 +46,7 @@ _UNFINISHED = frozenset(status for status in JobStatus if not status.is_final)
 
 
 class Extraction(FilesHandle[ExtractionRecord]):
-    """One extraction. It holds no state of its own: every property reads the catalog."""
+    """One extraction."""
 
     _what = "extraction"
 
@@ -131,7 +130,7 @@ class Extractions:
             held = None  # another one was requested by its name
         files_of(self._workspace, subject)
         settled = concrete(self._workspace, subject, wanted, held)
-        need = table_bytes(subject.d_sae, settled) + store_bytes(subject.d_sae, settled)
+        need = sum(bytes_needed(subject.d_sae, settled))
         hint = "Keep fewer examples per feature, delete extractions you no longer need, or use another disk."
         require_space(self._workspace.folder, need, "an extraction", hint)
         ours = {"training_id" if subject.of_training else "sae_id": subject.id}

@@ -229,17 +229,9 @@ class Pipeline:
         return written
 
     def read(self, corpus: Any = None, **settings: Any) -> dict[int, Extraction]:
-        """Queue an extraction of every layer's SAE that has none with these settings, and return at once; what was
-        paused goes on.
-
-        Args:
-            corpus: the text to read, as in `ExtractionConfig`; None: what the SAEs were trained on, as many tokens as
-                were captured, at most a million.
-            settings: further ones of `ExtractionConfig`, such as ``tokens``.
-
-        Raises:
-            ConfigError, NotFoundError, StorageError: as `ws.extractions.create`.
-        """
+        """Queue an extraction of every layer's SAE that has none with these settings (of `ExtractionConfig`), and
+        return at once; what was paused goes on. `corpus` None: the text that the SAEs were trained on, as many tokens
+        as were captured, at most a million. Raises what `ws.extractions.create` raises."""
         given = {"corpus": corpus, "device": self.config.training.device, "batch_size": self.config.batch_size_extract}
         if corpus is None:
             given["tokens"] = min(self.config.num_tokens, ExtractionConfig().tokens)
@@ -248,14 +240,8 @@ class Pipeline:
 
     def interpret(self, folder: str | Path, corpus: Any = None, **settings: Any) -> dict[int, Path]:
         """Read every layer's SAE, as `read` does, wait, and write what its latents fire on to
-        ``interpretations/layer_6_interpretations.json`` in `folder`, as `analyze_sae` does.
-
-        Returns:
-            Layer → its file, of those whose extraction came to a good end.
-
-        Raises:
-            FormatError: another file has such a name.
-            ConfigError, NotFoundError, StorageError: as `read`; or the disk refuses.
+        ``interpretations/layer_6_interpretations.json`` in `folder`, as `analyze_sae` does. Returns the file of each
+        layer whose extraction came to a good end. Raises as `read`, and `FormatError` where another file has its name.
         """
         return self.write_interpretations(folder, self.read(corpus, **settings))
 

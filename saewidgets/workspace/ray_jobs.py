@@ -36,15 +36,9 @@ _CHILD = "saewidgets.workspace.child"  # by name: it imports this module, with t
 class Ray:
     """Jobs run on a Ray cluster: ``Workspace(folder, catalog_url=…, executor=sw.Ray(gpus=1))``.
 
-    Every machine of it has saewidgets, sees the folder under the same path, and reaches the catalog.
-
-    Attributes:
-        address: of the cluster, as ``ray.init`` takes it.
-        gpus: that each job needs; with none it runs on the CPU.
-        cpus: that each job needs.
-
-    Raises:
-        ConfigError: Ray is not installed, or a number is not possible.
+    Every machine of it has saewidgets, sees the folder under the same path, and reaches the catalog. `address` is as
+    ``ray.init`` takes it; each job needs so many `gpus` (with none it runs on the CPU) and `cpus`. Raises `ConfigError`
+    if Ray is not installed, or a number is not possible.
     """
 
     address: str = "auto"
@@ -118,13 +112,8 @@ class Ray:
 
 
 class RayExecutor:
-    """Actors of a Ray cluster.
-
-    Args:
-        where: the cluster, and what each job needs.
-        folder: of the workspace, on every machine; or the URL of its storage.
-        catalog_url: of its catalog; it may hold a password, and is only given to the actors.
-    """
+    """Actors of a Ray cluster. `folder` is the workspace's on every machine, or the URL of its storage; `catalog_url`
+    may hold a password, and is only given to the actors."""
 
     def __init__(self, where: Ray, folder: Path | str, catalog_url: str | None) -> None:
         self._where, self._folder, self._catalog_url = where, folder, catalog_url

@@ -40,18 +40,12 @@ _SECRET = re.compile(r"[A-Za-z0-9_-]{32,}")
 
 @dataclass(frozen=True, slots=True)
 class RunInfo:
-    """The run that events are of.
-
-    Attributes:
-        id, name: of the training.
-        config: its configuration as plain data; text that was given in memory is only referred to.
-        group: what the runs of one job share; None for a run of its own.
-    """
+    """The training that events are of."""
 
     id: str
     name: str
-    config: Mapping[str, Any]
-    group: str | None = None
+    config: Mapping[str, Any]  # text that was given in memory is only referred to
+    group: str | None = None  # what the runs of one job share
 
 
 class OpenSink(Protocol):
@@ -273,17 +267,9 @@ class WandbSink:
     """Sends a run's metrics to Weights & Biases: ``ws.trainings.create(config, on_event=WandbSink("my-saes"))``.
 
     Metrics have the names of docs/training.md and are drawn against `tokens`; the configuration is the run's config. A
-    run that is paused and resumed goes on as the same one there.
-
-    Args:
-        project, entity: where it is listed.
-        name: what it is called; None takes the name of the training.
-        group: None takes the group of runs that it was started in.
-        tags: to find it by.
-        mode: ``"offline"`` writes to disk only (``wandb sync`` sends it later).
-
-    Raises:
-        ConfigError: the library is not installed.
+    run that is paused and resumed goes on as the same one there. `name` and `group` None take those of the training;
+    `mode` ``"offline"`` writes to disk only (``wandb sync`` sends it later). Raises `ConfigError` if the library is not
+    installed.
     """
 
     project: str = "saewidgets"
@@ -329,16 +315,9 @@ class WandbSink:
 class TrackioSink:
     """Sends a run's metrics to Trackio: ``ws.trainings.create(config, on_event=TrackioSink("my-saes"))``.
 
-    They stay on this machine unless `space_id` names a Space; ``trackio show`` draws them. A run that is paused and
-    resumed goes on as the same one there.
-
-    Args:
-        project: where it is listed.
-        name: what it is called; None takes the name of the training.
-        space_id: a Hugging Face Space, ``user/space``.
-
-    Raises:
-        ConfigError: the library is not installed.
+    They stay on this machine unless `space_id` names a Space (``user/space``); ``trackio show`` draws them. A run that
+    is paused and resumed goes on as the same one there. `name` None takes that of the training. Raises `ConfigError` if
+    the library is not installed.
     """
 
     project: str = "saewidgets"

@@ -259,30 +259,16 @@ class Workspace:
     def pipeline(self, training: TrainingConfig | Mapping[str, Any] | None = None, **settings: Any) -> Pipeline:
         """Activations of several layers from one forward, and an SAE of each: a `Pipeline`. Nothing is started.
 
-        Args:
-            training: how each layer is trained (`TrainingConfig` or plain data); the layer of its hook name is not
-                looked at.
-            settings: ``layers num_tokens batch_size_extract dtype``, see `PipelineConfig`.
-
-        Raises:
-            ConfigError: a setting cannot work; `where` names it.
+        `training` says how each layer is trained (the layer of its hook name is not looked at), `settings` are ``layers
+        num_tokens batch_size_extract dtype``, see `PipelineConfig`. Raises `ConfigError` where one cannot work.
         """
         given = {} if training is None else {"training": training}
         return Pipeline(self, PipelineConfig.from_data({**given, **settings}))
 
     def evaluate_many(self, what: Any, corpus: Any = None, **settings: Any) -> Records[EvaluationReport]:
-        """Measure several SAEs one after the other, each as `evaluate` does; a model that they share is loaded once.
-
-        Args:
-            what: a list of what `evaluate` takes, or a `TrainingGroup`.
-            corpus, settings: as in `evaluate`, for all of them.
-
-        Returns:
-            the reports; ``.to_df()`` and the HTML representation have one row per SAE.
-
-        Raises:
-            what `evaluate` raises: reports of those before it are lost, what the library keeps of them is not.
-        """
+        """Measure several SAEs (a list of what `evaluate` takes, or a `TrainingGroup`) one after the other, each as
+        `evaluate` does; a model that they share is loaded once. ``.to_df()`` and the HTML representation have one row
+        per SAE. What is raised loses the reports before it, not what the library keeps of them."""
         from saewidgets.workspace.reading.sae_evaluation import evaluate_many  # torch: seconds to import
 
         return evaluate_many(self, what, corpus, settings)
@@ -297,11 +283,8 @@ class Workspace:
         model: Any = None,
         tokenizer: Any = None,
     ) -> Any:
-        """The `n` most clearly interpretable latents with the text they fire on (arguments as in `evaluate`).
-
-        Returns:
-            a reading with ``.to_text()``, ``.to_data()`` and an HTML representation.
-        """
+        """The `n` most clearly interpretable latents with the text they fire on (arguments as in `evaluate`): a reading
+        with ``.to_text()``, ``.to_data()`` and an HTML representation."""
         from saewidgets.workspace.reading.sae_evaluation import EvaluationRequest, read_features  # torch: seconds
 
         return read_features(

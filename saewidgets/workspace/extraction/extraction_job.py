@@ -119,22 +119,18 @@ _RARE = 100_000  # with fewer tokens rare latents are hardly seen
 _EFFICIENCY = 0.4
 
 
-def table_bytes(d_sae: int, config: ExtractionConfig) -> int:
-    """What a pass keeps of all latents in memory, which is also what a checkpoint takes."""
+def bytes_needed(d_sae: int, config: ExtractionConfig) -> tuple[int, int]:
+    """What a pass keeps of all latents in memory, which is also what a checkpoint takes; what it leaves on the disk."""
     kept = config.examples + INTERVALS * config.per_interval
-    return d_sae * (kept * (4 + 8 + 8 + 2 * (2 * WINDOW + 1)) + 4 * BINS + 64)
-
-
-def store_bytes(d_sae: int, config: ExtractionConfig) -> int:
-    """What it leaves on the disk, about."""
-    kept = config.examples + INTERVALS * config.per_interval
+    table = d_sae * (kept * (4 + 8 + 8 + 2 * (2 * WINDOW + 1)) + 4 * BINS + 64)
     sample = min(COACTIVATION_ENTRIES, 64 * config.tokens) * 4
-    return d_sae * (kept * (4 + 4 + 1 + 3 * _FILLED) + 4 * BINS + 64) + sample
+    return table, d_sae * (kept * (4 + 4 + 1 + 3 * _FILLED) + 4 * BINS + 64) + sample
 
 
 def estimate(workspace: Workspace, subject: KnownSAE, config: ExtractionConfig) -> ExtractionEstimate:
     """Estimate an extraction whose configuration is concrete."""
-    disk = table_bytes(subject.d_sae, config) + store_bytes(subject.d_sae, config) + 4 * config.tokens
+    table, store = bytes_needed(subject.d_sae, config)
+    disk = table + store + 4 * config.tokens
     disk_free = shutil.disk_usage(workspace.folder).free
     found = next((each for each in estimates.devices_of_jobs(workspace) if each.id == config.device), None)
     free = found.free_bytes if found is not None else None
@@ -144,7 +140,7 @@ def estimate(workspace: Workspace, subject: KnownSAE, config: ExtractionConfig) 
         sae_bytes = 8 * (record.d_in or 0) * record.d_sae
     else:
         sae_bytes = workspace.saes.get(subject.origin.sae_id).size_bytes
-    memory = _WORKING + table_bytes(subject.d_sae, config) + sae_bytes + model_bytes
+    memory = _WORKING + table + sae_bytes + model_bytes
     warnings = []
     if free is not None and memory > free:
         warnings.append(
@@ -330,13 +326,7 @@ def record_result(workspace: Workspace, extraction_id: str, status: JobStatus) -
 
 def nothing_to_show(record: ExtractionRecord) -> StateError:
     """Why an extraction without data cannot be opened, and the way out."""
-    if record.status in (JobStatus.STOPPED, JobStatus.CANCELLED):
-        ended = "stopped before anything was read" if record.status is JobStatus.STOPPED else "cancelled"
-        what, hint = f"The extraction was {ended}.", "Start it again: resume it, or create a new one."
-    elif record.status is JobStatus.FAILED:
-        what = "The extraction has failed and has nothing to show."
-        hint = "See why in its error, then resume it, or create a new one."
-    else:
-        what = f"The extraction is {record.status.value} and has nothing to show yet."
-        hint = "Wait until it has completed, or stop it and keep what was read."
-    return StateError(what, where=record.id, hint=hint)
+    hint = "Wait until it has completed, or stop it and keep what was read."
+    if record.status.is_final:
+        hint = "Start it again: resume it, or create a new one."
+    return StateError(f"The extraction is {record.status.value}, with nothing to show.", where=record.id, hint=hint)

@@ -20,15 +20,12 @@ class EvaluationReport(Mapping[str, float]):
     It reads as a mapping of the figures; two reports are equal if their figures are. Definitions: docs/evaluation.md.
 
     Attributes:
-        name: of the SAE.
-        sae_id, training_id: in the workspace, where it is there.
+        name, architecture, d_in, d_out, d_sae: of the SAE; `sae_id`, `training_id`: where it is in the workspace.
         model, hook_name: where it was measured; `hook_name_out` is what a transcoder reconstructs, else None. The model
             is None where neither the SAE nor the stored activations say it.
-        architecture, d_in, d_out, d_sae: of the SAE.
         corpus: label of the text, or name of the store of activations, whose id is `store_id`; `held_out`: it is the
             part of the training's own that was not trained on.
         n_tokens: tokens that count; `context_size`: tokens per context, None for imported states.
-        special_tokens: whether special tokens count.
         metrics: the figures; one that is not defined (no latent fired, say) is nan.
         density: histogram of the shares of tokens on which latents fire, of those that fired, in logarithmic bins:
             ``edges counts min max mean sd``, ``zeros`` (latents that never fired), ``dense`` (above a tenth).

@@ -102,15 +102,8 @@ class PromptReading(Prompt):
     labels: dict[int, str] = field(default_factory=dict)
 
     def ranked(self, by: str = "max", token: int | None = None) -> npt.NDArray[np.int64]:
-        """Places in `indices`, the first one leading: by ``max`` or ``sum`` over the text, or on one ``token``.
-
-        Args:
-            by: see above.
-            token: its position; those that are silent on it are left out.
-
-        Raises:
-            ConfigError: there is no such order or token.
-        """
+        """Places in `indices`, the first one leading: by ``max`` or ``sum`` over the text, or on one ``token`` (of this
+        position; those that are silent on it are left out). Raises `ConfigError`."""
         if by == "token":
             if token is None or not 0 <= token < len(self.pieces):
                 raise ConfigError(f"The text has no token {token}.", where="token", hint="Choose one of its tokens.")

@@ -190,14 +190,9 @@ class Steering:
         on_token: Callable[[TokenEvent], None] | None = None,
         on_phase: Callable[[str], None] | None = None,
     ) -> SteeringResult:
-        """Baseline, steered text and sweep as `config` says; see `Workspace.steer`.
-
-        Args:
-            config: every feature names its SAE.
-            steered: False writes the baseline and the sweep only.
-            stop, on_token: called from a background thread, between two batches of a job: they must be quick.
-            on_phase: called with what is being done: ``"loading"``, ``"measuring"``, ``"writing"``.
-        """
+        """Baseline, steered text and sweep (`steered` False leaves the text out) as `config` says, in which every
+        feature names its SAE; see `Workspace.steer`. `on_phase` is called with ``"loading"``, ``"measuring"`` and
+        ``"writing"``."""
         return self._run(
             self.resolve(config.features), config, model, tokenizer, on_phase, steered=steered, swept=swept, stop=stop,
             on_token=on_token,

@@ -335,7 +335,7 @@ def test_an_extraction_that_ends_before_reading_leaves_nothing(
     queued.stop()
     dropped.cancel()
     assert (queued.status, dropped.status) == (JobStatus.STOPPED, JobStatus.CANCELLED)
-    for extraction, said in ((queued, "was stopped before anything was read"), (dropped, "was cancelled")):
+    for extraction, said in ((queued, "is stopped"), (dropped, "is cancelled")):
         assert not [*extraction.folder.iterdir()]
         with pytest.raises(StateError, match=said) as caught:
             ws.extractions.open(extraction.id)
