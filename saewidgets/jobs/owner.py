@@ -5,15 +5,15 @@ from __future__ import annotations
 
 import itertools
 import logging
-import math
 import threading
 import time
 import traceback
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields, is_dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import partial
-from pathlib import PurePath
 from typing import Any
+
+from pydantic_core import from_json, to_json
 
 from saewidgets.durable import disk_full
 from saewidgets.errors import CatalogError, ConfigError, NotFoundError, SAEWidgetsError, StorageError
@@ -86,23 +86,9 @@ def _kind(error: BaseException) -> str:
     return "error"
 
 
-def summary(value: Any, depth: int = 4) -> Any:
+def summary(value: Any) -> Any:
     """`value` as plain JSON data for the row: plain parts of mappings, sequences and dataclasses; the rest by type."""
-    if value is None or isinstance(value, bool | int | str):
-        return value
-    if isinstance(value, float):
-        return value if math.isfinite(value) else str(value)
-    if isinstance(value, PurePath):
-        return str(value)
-    if depth == 0:
-        return f"<{type(value).__name__}>"
-    if is_dataclass(value) and not isinstance(value, type):
-        return {f.name: summary(getattr(value, f.name), depth - 1) for f in fields(value)}
-    if isinstance(value, Mapping):
-        return {str(k): summary(v, depth - 1) for k, v in value.items()}
-    if isinstance(value, list | tuple | set | frozenset):
-        return [summary(v, depth - 1) for v in value]
-    return f"<{type(value).__name__}>"
+    return from_json(to_json(value, inf_nan_mode="strings", fallback=lambda other: f"<{type(other).__name__}>"))
 
 
 @dataclass(slots=True)

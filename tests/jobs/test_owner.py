@@ -49,5 +49,5 @@ def test_a_summary_is_plain_json() -> None:
     value = Result(Path("a/b"), float("nan"), object(), {"n": (1, True, None), 3: [[[[[1]]]]]})
     plain = summary(value)
     assert json.loads(json.dumps(plain, allow_nan=False)) == {
-        "path": "a/b", "loss": "nan", "weights": "<object>", "nested": {"n": [1, True, None], "3": [["<list>"]]},
+        "path": "a/b", "loss": "NaN", "weights": "<object>", "nested": {"n": [1, True, None], "3": [[[[[1]]]]]},
     }  # fmt: skip
