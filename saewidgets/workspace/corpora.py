@@ -27,22 +27,14 @@ _AROUND = 4
 _SHOWN = 120  # characters of a name that is not there
 
 
-def to_row(config: TrainingConfig, folder: Path) -> dict[str, Any]:
-    """`config` as data for the run's row; long text is written into `folder`."""
-    data = config.to_data()
-    return {**data, "corpus": corpus_to_row(data["corpus"], folder)}
-
-
 def to_rows(configs: Sequence[TrainingConfig], folders: Sequence[Path]) -> list[dict[str, Any]]:
-    """`to_row` of configurations with one corpus: long text is written once, and linked from each of the folders."""
-    first = to_row(configs[0], folders[0])
-    rows = [first]
-    for config, folder in zip(configs[1:], folders[1:], strict=True):
-        if is_reference(first):
-            with storage_errors("The text cannot be kept", folder / FILE, "Free some space."):
-                link(folders[0] / FILE, folder / FILE)
-        rows.append({**config.to_data(), "corpus": first["corpus"]})
-    return rows
+    """Configurations with one corpus as data for rows: long text is written once, and linked from each of the folders.
+    """
+    corpus = corpus_to_row(configs[0].to_data()["corpus"], folders[0])
+    for folder in folders[1:] if is_reference({"corpus": corpus}) else ():
+        with storage_errors("The text cannot be kept", folder / FILE, "Free some space."):
+            link(folders[0] / FILE, folder / FILE)
+    return [{**config.to_data(), "corpus": corpus} for config in configs]
 
 
 def from_rows(rows: Iterable[tuple[Mapping[str, Any], str | Path]]) -> list[TrainingConfig]:
@@ -61,7 +53,7 @@ def from_rows(rows: Iterable[tuple[Mapping[str, Any], str | Path]]) -> list[Trai
 
 
 def from_row(data: Mapping[str, Any], folder: str | Path) -> TrainingConfig:
-    """The configuration that `to_row` was given."""
+    """A configuration that `to_rows` was given."""
     return TrainingConfig.from_data(with_text(data, folder))
 
 

@@ -13,7 +13,7 @@ from saewidgets.errors import ConfigError, FormatError, NotFoundError, StorageEr
 from saewidgets.events import JobStatus
 from saewidgets.jobs import JobSettings
 from saewidgets.workspace import Workspace
-from saewidgets.workspace.corpora import FILE, LARGE, from_row, to_row
+from saewidgets.workspace.corpora import FILE, LARGE, from_row, to_rows
 from tests.conftest import TINY_TEXT
 from tests.workspace.conftest import PATIENCE, completed, same_weights, small_config
 
@@ -82,7 +82,7 @@ def test_a_group_keeps_it_once(ws: Workspace, long: TrainingConfig) -> None:
 
 
 def test_a_text_that_was_changed_or_is_gone(long: TrainingConfig, tmp_path: Path) -> None:
-    row, path = to_row(long, tmp_path), tmp_path / FILE
+    (row,), path = to_rows([long], [tmp_path]), tmp_path / FILE
     path.write_text(path.read_text().replace("king", "knig", 1))
     with pytest.raises(FormatError, match="was changed"):
         from_row(row, tmp_path)
@@ -93,6 +93,6 @@ def test_a_text_that_was_changed_or_is_gone(long: TrainingConfig, tmp_path: Path
     with pytest.raises(NotFoundError, match="not here"):
         from_row(row, tmp_path)
     path.mkdir()
-    for action in (lambda: from_row(row, tmp_path), lambda: to_row(long, tmp_path)):
+    for action in (lambda: from_row(row, tmp_path), lambda: to_rows([long], [tmp_path])):
         with pytest.raises(StorageError, match="cannot be"):
             action()
