@@ -149,19 +149,7 @@ def hub() -> Iterator[Finding]:
     yield Finding("access token", "ok", "found" if get_token() else "none (public models need none)")
 
 
-def developer_tools() -> Iterator[Finding]:
-    """What only building and testing need."""
-    node = shutil.which("node")
-    if node:
-        done = subprocess.run([node, "--version"], capture_output=True, text=True, timeout=30, check=False)
-        yield Finding("node", "info", f"{done.stdout.strip() or 'does not run'} (builds the frontends)")
-    else:
-        yield Finding("node", "info", "none (only building from source uses it; a Python package steps in)")
-    browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    yield Finding("chromium", "info", f"{browser or 'none'} (browser tests only)")
-
-
-CHECKS: tuple[Callable[[], Iterator[Finding]], ...] = (packages, notebook, devices, home, cluster, hub, developer_tools)
+CHECKS: tuple[Callable[[], Iterator[Finding]], ...] = (packages, notebook, devices, home, cluster, hub)
 
 
 @command()
@@ -171,7 +159,7 @@ def doctor() -> None:
     for check in CHECKS:
         try:
             findings.extend(check())
-        except (ImportError, OSError, RuntimeError, ValueError, subprocess.SubprocessError) as error:
+        except (ImportError, OSError, RuntimeError, ValueError) as error:
             # one broken part must not hide the others
             findings.append(Finding(check.__name__, "problem", f"{type(error).__name__}: {error}"))
     problems = [finding for finding in findings if finding.level == "problem"]
