@@ -84,18 +84,10 @@ new_template_id = _new("tmpl", uuid.uuid4)
 # ------------------------------------------------------------------------------------------------ rows
 
 LARGEST = 2**31 - 1  # what every database holds as a number
-_NOUNS: dict[type[Base], tuple[str, str]] = {
-    TrainingRow: ("training", "It may have been deleted; list the trainings to see them."),
-    SAERow: ("SAE", "It may have been deleted; list the SAEs to see them."),
-    ExtractionRow: ("extraction", "It may have been deleted; list the extractions to see them."),
-    ActivationStoreRow: (
-        "store of activations",
-        "It may have been deleted; list them with ws.activations.list() or `saewidgets activations list`.",
-    ),
-    JobRow: ("job", "It may have been deleted; list the jobs to see them."),
-    CheckpointRow: ("checkpoint", "List the checkpoints of the run."),
-    TemplateRow: ("template", "List them with ws.templates.list() or `saewidgets templates list`."),
-}
+_NOUNS: dict[type[Base], str] = {
+    TrainingRow: "training", SAERow: "SAE", ExtractionRow: "extraction", ActivationStoreRow: "store of activations",
+    JobRow: "job", CheckpointRow: "checkpoint", TemplateRow: "template",
+}  # fmt: skip
 AnyRow = TypeVar("AnyRow", bound=Base)
 AnyPart = TypeVar("AnyPart", Progress, ErrorInfo)
 
@@ -110,8 +102,7 @@ def find(session: Session, table: type[AnyRow], id: str) -> AnyRow:
 
 def missing(table: type[Base], id: str) -> NotFoundError:
     """The error for an id that names no row."""
-    noun, hint = _NOUNS[table]
-    return NotFoundError(f"There is no {noun} {id!r}.", hint=hint)
+    return NotFoundError(f"There is no {_NOUNS[table]} {id!r}.", hint="List what there is: it may have been deleted.")
 
 
 def change(row: Base, changes: Mapping[str, Any]) -> None:
