@@ -21,14 +21,12 @@ from saewidgets.catalog.database import catalog_error, damaged, file_lock, trans
 from saewidgets.catalog.tables import Base
 from saewidgets.errors import CatalogError, StorageError
 
-HEAD = "0008"
-"""The schema this version of the package works with: the newest file in `migrations/versions`."""
-
+HEAD = "0008"  # the schema this version of the package works with: the newest file in `migrations/versions`
 MIGRATIONS = Path(__file__).parent / "migrations"
 LOCK_SECONDS = 120.0
 KEPT_BACKUPS = 5
+# Folders of a workspace that nothing is in before its catalog has rows.
 HOLDERS = ("trainings", "saes", "extractions", "activations", "backups")
-"""Folders of a workspace that nothing is in before its catalog has rows."""
 
 _VERSION = Table("alembic_version", MetaData(), Column("version_num", String(32)))
 

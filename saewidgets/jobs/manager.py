@@ -32,10 +32,8 @@ Factory = Callable[[JobRecord], Runner]
 
 ENDED = "The kernel that ran it ended."
 CLOSED = "Paused because the kernel that ran it was shut down."
-_OVERLAP = 2.0
-"""Seconds read again at every look at other processes: a transaction may commit later than a younger one."""
-_SWEEP_REUSE = 0.1
-"""Seconds for which the answer to "is anybody gone" is used again."""
+_OVERLAP = 2.0  # seconds read again at every look at other processes: a transaction may commit after a younger one
+_SWEEP_REUSE = 0.1  # seconds for which the answer to "is anybody gone" is used again
 
 
 def fail_unowned(store: JobStore, job_id: str, error: ErrorInfo) -> JobRecord | None:

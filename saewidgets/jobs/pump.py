@@ -26,8 +26,7 @@ the store; or the job's record after a change of status, or of anything where an
 Subscriber = Callable[[str, tuple[Update, ...]], None]
 """Called as ``fn(job_id, updates)`` from the pump's thread, in order. It must return at once: the heartbeat waits."""
 
-MAX_PENDING = 200_000
-"""Events kept while the store cannot be written; beyond that the oldest metrics are dropped and counted."""
+MAX_PENDING = 200_000  # events kept while the store cannot be written; of more the oldest metrics go, and are counted
 
 
 class Listeners:

@@ -29,12 +29,9 @@ if TYPE_CHECKING:
     from saewidgets.workspace.workspace import Workspace
 
 T = TypeVar("T")
-SAES = 4
-"""How many SAEs are kept at once, the ones that were used last; of the models only the last one is."""
-SAE_BYTES = 4 * 1024**3
-"""Limit in bytes of all SAEs; the one that was used last stays, however large it is."""
-IDLE_SECONDS = 600.0
-"""Seconds without use after which everything is released."""
+SAES = 4  # are kept at once, the ones that were used last; of the models only the last one is
+SAE_BYTES = 4 * 1024**3  # of all of them; the one that was used last stays, however large it is
+IDLE_SECONDS = 600.0  # without use, after which everything is released
 
 log = logging.getLogger(__name__)
 

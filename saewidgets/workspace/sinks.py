@@ -29,12 +29,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-CAPACITY = 2_000
-"""Events that wait for a sink; when there are more, the oldest `Progress` goes, then the oldest of all."""
-PATIENCE = 20
-"""Errors in a row after which a sink gets no more events."""
-CLOSING = 5.0
-"""Seconds that a workspace that is closed waits for what its sinks have not taken."""
+CAPACITY = 2_000  # events that wait for a sink; of more the oldest `Progress` goes, then the oldest of all
+PATIENCE = 20  # errors in a row after which a sink gets no more events
+CLOSING = 5.0  # seconds that a workspace that is closed waits for what its sinks have not taken
 _SECRET = re.compile(r"[A-Za-z0-9_-]{32,}")
 
 

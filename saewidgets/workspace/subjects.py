@@ -23,8 +23,7 @@ if TYPE_CHECKING:
     from saewidgets.workspace.user_models import UserModel
     from saewidgets.workspace.workspace import Workspace
 
-CONTEXT = 128
-"""Tokens per context if it is unknown how many the SAE was trained with."""
+CONTEXT = 128  # tokens per context if it is unknown how many the SAE was trained with
 
 
 @dataclass(frozen=True, slots=True)

@@ -202,7 +202,7 @@ def test_what_cannot_be_measured_is_refused(
         (coder, store, {"hook_name_out": "blocks.0.hook_mlp_out"}, "hook_name_out: This store does not hold"),
         (run, store, {"hook_name_out": MLP}, "hook_name_out: A topk SAE reconstructs what it reads"),
         (run, store, {"hook_name": "blocks.0.hook_mlp_out"}, "hook_name: This store does not hold blocks.0.hook_mlp"),
-        (_sae(model_name="gpt2-small"), store, {}, "belongs to openai-community/gpt2"),
+        (_sae(model_name="gpt2-small"), store, {}, "not from openai-community/gpt2"),
         (run, imported, {"model": "gpt2"}, "model: The store states was captured from "),
         (run, store, {"model": "gpt2"}, "model: The store store was captured from "),  # its own store, too
         (run, store, {"model": lm}, "model: A store is measured without"),

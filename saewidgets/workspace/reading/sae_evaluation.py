@@ -182,10 +182,8 @@ class _Evaluation:
         known = [str(name) for name in (record.config.get("model"), record.model) if name]
         if said and known and (asked or not own) and not any(_same_model(said, each) for each in known):
             raise ConfigError(
-                f"The store {record.name} was captured from {known[0]}, "
-                + (f"not from {said}." if asked else f"but {subject.name} belongs to {said}."), where="model",
-                hint="Leave the model out: no model is run on stored activations." if asked
-                else f'If these are one model, say so: model="{known[0]}".',
+                f"The store {record.name} was captured from {known[0]}, not from {said}.", where="model",
+                hint=f'If these are one model, say so: model="{known[0]}".',
             )
 
         nothing, everything = np.arange(0), np.arange(store.facts.n_contexts)

@@ -14,10 +14,8 @@ from saewidgets.features.store.feature_data import StoredExample, example_at, fe
 from saewidgets.features.store.layout import WINDOW
 from saewidgets.features.store.read import FeatureStore
 
-KEPT = 3
-"""Examples kept with a label."""
-SURE = 0.75
-"""How likely a window of a sampled text has to be silent to count as that."""
+KEPT = 3  # examples kept with a label
+SURE = 0.75  # how likely a window of a sampled text has to be silent to count as that
 _AROUND = 8  # tokens of them on either side of the peak
 _TRIED = 8  # places that are looked at first for one where the latent is silent
 _BACK = 64  # contexts that a document is followed back through

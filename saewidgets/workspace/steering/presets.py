@@ -27,25 +27,15 @@ _MOST = 1000  # files that a list reads
 
 @dataclass(frozen=True, slots=True)
 class PresetRecord:
-    """A preset as the list shows it.
-
-    Attributes:
-        name: what it is called.
-        features: how many it has.
-        saes: names of their SAEs.
-        prompt: its text.
-        saved_at: Unix time.
-        path: its file.
-        problem: why it cannot be loaded, as a sentence; ``""`` if it can. Then its name is that of its file.
-    """
+    """A preset as the list shows it."""
 
     name: str
-    features: int
-    saes: tuple[str, ...]
+    features: int  # how many
+    saes: tuple[str, ...]  # their names
     prompt: str
-    saved_at: float
+    saved_at: float  # Unix time
     path: str
-    problem: str = ""
+    problem: str = ""  # why it cannot be loaded, as a sentence; its name is then that of its file
 
 
 @checks_arguments

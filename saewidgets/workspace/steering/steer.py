@@ -45,12 +45,9 @@ SLICE = 0.03
 """Seconds of work between two batches of a job: one token where a token takes longer, a few where it is quick."""
 CONTEXTS, LENGTH, BATCH = 64, 128, 8
 _DOCUMENT = 20_000  # characters of one document: text from many is better than much of one
-MODERATE = 0.45
-"""A share of ‖h‖: just below what the gauge calls strong."""
-LARGEST = 4.0
-"""Weak features are not blown up beyond what is usual."""
-UNKNOWN = 1.0
-"""The strength if ‖h‖ is unknown: the feature's largest activation."""
+MODERATE = 0.45  # a share of ‖h‖: just below what the gauge calls strong
+LARGEST = 4.0  # weak features are not blown up beyond what is usual
+UNKNOWN = 1.0  # the strength if ‖h‖ is unknown: the feature's largest activation
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,12 +96,7 @@ class _Features(Config):
 
 @checks_arguments
 class Steering:
-    """Steering in a workspace. Features name their SAE by its id, a beginning of it, or its name; or a training, which
-    stands for the SAE that was imported from it, else for the one that it has left.
-
-    Attributes:
-        presets: settings that were saved.
-    """
+    """Steering in a workspace. Features name their SAE as `subject` finds it."""
 
     def __init__(self, workspace: Workspace) -> None:
         self._workspace, self._live = workspace, workspace.features.live

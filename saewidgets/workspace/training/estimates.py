@@ -28,10 +28,8 @@ if TYPE_CHECKING:
 
 _PROBE_SECONDS = 0.2
 _PROBE_SIZE = {"cpu": 1024, "cuda": 4096}
-# Share of the speed of a product that a whole run reaches, operations counted as `training.estimate` does. Short
-# runs of the demo model (120,000 tokens, one core of a shared 2-core machine, 100 GFLOP/s in float32, in seconds of
-# that core) reached while training: TopK 0.67, with 8,192 latents 0.73, in batches of 256 0.59, BatchTopK 0.51,
-# JumpReLU 0.72, standard 0.78. Checkpoints take a little, too. Not yet compared on CUDA.
+# Share of the speed of a product that a whole run reaches, operations counted as `training.estimate` does: runs of the
+# demo model on a CPU reached 0.5 (BatchTopK) to 0.8 (standard) while training. Not yet compared on CUDA.
 EFFICIENCY = 0.6
 
 

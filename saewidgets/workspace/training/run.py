@@ -475,10 +475,9 @@ class TrainingGroup(JobHandle[JobRecord]):
         return str(group_card(self.name, self.status.value, self.records))
 
 
+# Which status of several jobs stands for all: the first.
 _STANDS = "running starting stopping pausing queued paused interrupted failed cancelled stopped completed".split()
-"""Which status of several jobs stands for all: the first."""
-_CLOSING = 10.0
-"""Seconds that a job has to end when the last of its runs has: it closes files and writes one row."""
+_CLOSING = 10.0  # seconds that a job has to end when the last of its runs has: it closes files and writes one row
 
 
 def let_close(workspace: Workspace, record: TrainingRecord, timeout: float = _CLOSING) -> None:
