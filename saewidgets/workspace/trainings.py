@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from saewidgets.catalog import Catalog, new_group_id, new_training_id
+from saewidgets.catalog import new_group_id, new_training_id
 from saewidgets.config import (
     ActivationCorpus,
     ActivationsConfig,
@@ -24,7 +24,7 @@ from saewidgets.config import (
 from saewidgets.config.group import Over, expand, group_name
 from saewidgets.config.names import free_name
 from saewidgets.durable import require_space
-from saewidgets.errors import NotFoundError, SAEWidgetsError, StateError
+from saewidgets.errors import SAEWidgetsError, StateError
 from saewidgets.events import JobStatus
 from saewidgets.records import Records, TrainingRecord
 from saewidgets.workspace.capture.stored_corpus import total_tokens
@@ -178,8 +178,8 @@ class Trainings:
         jobs: dict[str | None, list[NewRun]] = {}
         for config, r in zip(configs, records, strict=True):
             jobs.setdefault(r.job_id, []).append(NewRun(config, self.retry_name(r.id), r.id))
-        name = _unnumbered(self._catalog, records[0], "group_name", lambda: group_name(configs))
-        return self._start_group(list(jobs.values()), name, held)
+        taken = {record.group_name for record in self._catalog.trainings.list()}
+        return self._start_group(list(jobs.values()), _unnumbered(records[0].group_name or group_id, taken), held)
 
     def _start_group(
         self, parts: Sequence[Sequence[NewRun]], name: str, held: UserModel | None, on_event: OnEvent = None
@@ -231,12 +231,8 @@ class Trainings:
 
     def retry_name(self, training_id: str) -> str:
         """The name of a retry of this run."""
-        record = self._catalog.trainings.get(training_id)
-
-        def default() -> str:
-            return record.config.get("name") or from_row(record.config, record.folder).default_name
-
-        return self._free_name(_unnumbered(self._catalog, record, "name", default))
+        name = self._catalog.trainings.get(training_id).name
+        return self._free_name(_unnumbered(name, self._catalog.trainings.names_like(name.rpartition("-")[0])))
 
     def continue_from(
         self,
@@ -459,24 +455,7 @@ class Trainings:
         return freed + self._workspace.extractions.remove_files(extractions)
 
 
-# ------------------------------------------------------------------------------------------------ names of retries
-
-
-def _unnumbered(catalog: Catalog, record: TrainingRecord, of: str, default: Callable[[], str]) -> str:
-    """The `name` or `group_name` of a run less the number that a retry gave it: "mine" of "mine-2"; a name that
-    a person chose stays whole. `default` is its name if none was chosen."""
-    name = str(getattr(record, of) or record.group_id)
-    if (stem := _stem(name)) is None:
-        return name
-    known = {default()}
-    if record.retry_of is not None:
-        with contextlib.suppress(NotFoundError):  # deleted just now
-            earlier = getattr(catalog.trainings.get(record.retry_of), of) or ""
-            known |= {earlier, _stem(earlier) or ""}
-    return stem if stem in known else name
-
-
-def _stem(name: str) -> str | None:
-    """The part before the number: "mine" of "mine-3"; None if there is no number."""
-    first, dash, number = name.rpartition("-")
-    return first if dash and number.isdigit() else None
+def _unnumbered(name: str, taken: Collection[str | None]) -> str:
+    """The name "mine" of "mine-2", where there is a "mine": a number that a person chose stays."""
+    stem, _, number = name.rpartition("-")
+    return stem if number.isdigit() and stem in taken else name
