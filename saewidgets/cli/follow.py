@@ -44,31 +44,18 @@ def phase(record: Any) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """How one kind of thing is shown.
+    """How one kind of thing is shown."""
 
-    Attributes:
-        resume: the words of the command that goes on with it, before its id.
-        lost: what becomes of the rest, shown when the wait for the pause ends.
-        counted: how much is done.
-        unit: of what; bytes are written as sizes.
-        values: name → value, beside the count.
-        ended: the lines printed after success.
-        good: the statuses that are a good end.
-        goes_on: `resume` also goes on with what has failed, where that was.
-        name: what to call it.
-        shown: the words of the command that shows it, for its id.
-    """
-
-    resume: tuple[str, ...]
-    lost: str = "what is not in a checkpoint is lost."
+    resume: tuple[str, ...]  # the words of the command that goes on with it, before its id
+    lost: str = "what is not in a checkpoint is lost."  # shown when the wait for the pause ends
     counted: Callable[[Any], Counted] = lambda r: r.progress and (r.progress.done, r.progress.total)
-    unit: str = "tokens"
-    values: Callable[[Any], Mapping[str, str]] = lambda _: {}
-    ended: Callable[[Any], Sequence[str | None]] = lambda _: ()
-    good: tuple[JobStatus, ...] = GOOD
-    goes_on: bool = False
+    unit: str = "tokens"  # of what is counted; bytes are written as sizes
+    values: Callable[[Any], Mapping[str, str]] = lambda _: {}  # beside the count
+    ended: Callable[[Any], Sequence[str | None]] = lambda _: ()  # the lines printed after success
+    good: tuple[JobStatus, ...] = GOOD  # the statuses that are a good end
+    goes_on: bool = False  # `resume` also goes on with what has failed, where that was
     name: Callable[[Any], str] = lambda record: str(record.name)
-    shown: Callable[[str], tuple[str, ...]] = lambda id: ("show", id)
+    shown: Callable[[str], tuple[str, ...]] = lambda id: ("show", id)  # the words of the command that shows it
 
     def amount(self, *numbers: float | None) -> str:
         """The numbers with their unit."""
@@ -130,11 +117,8 @@ LOGITS = Kind(
 
 
 def follow(job: Any, kind: Kind, *, resume: tuple[str, ...] | None = None) -> Any:
-    """Show `job` until it has come to a good end, say so, and return its record. Ctrl-C pauses it (see `watch`).
-
-    Raises:
-        typer.Exit: with status 130 when it was paused, with that of its error when it did not end well.
-    """
+    """Show `job` until it has come to a good end, say so, and return its record. Ctrl-C pauses it (see `watch`). Raises
+    `typer.Exit` with status 130 when it was paused, with that of its error when it did not end well."""
     record = watch(job, kind, resume=resume)
     finish(record, kind)
     return record
@@ -249,13 +233,8 @@ def follow_group(group: TrainingGroup) -> None:
 
 
 def ask(job: Any, verb: str, kind: Kind, seconds: float, **how: Any) -> Any:
-    """Pause, stop or cancel `job`, wait until its process has done so, print its status, and return its record.
-
-    Args:
-        job: the handle, of this `kind`.
-        verb: its method, called with `how`.
-        seconds: how long to wait; 0 does not.
-    """
+    """Pause, stop or cancel `job` (its method `verb`, called with `how`), wait until its process has done so, but no
+    more than `seconds`, print its status, and return its record."""
     name = kind.name(job.record)
     getattr(job, verb)(**how)
     end = time.monotonic() + seconds

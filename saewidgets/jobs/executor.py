@@ -31,12 +31,8 @@ class Executor(Protocol):
 
 class ProcessExecutor:
     """Child processes of this machine. They belong to a session of their own, so they outlive the kernel, and what is
-    sent to its process group does not reach them.
-
-    Args:
-        environment: of the children; it names the workspace.
-        logs: the folder for what they print. A process that ends well removes its file.
-    """
+    sent to its process group does not reach them. Their `environment` names the workspace; what they print goes to the
+    folder `logs`, where a process that ends well removes its file."""
 
     waits_for: str | None = None
 

@@ -151,7 +151,6 @@ class Features(FeatureAccess):
         """Have every live feature without a label labelled, in this thread. Labels are saved as they come.
 
         Args:
-            sae_id: an SAE, a training or an extraction.
             llm: a function of messages (`openai_compatible`, `transformers_local` of `saewidgets.features.labels`);
                 None takes the offline heuristic, which needs no model.
             indices: these features instead, labelled or not.
@@ -215,18 +214,12 @@ class Features(FeatureAccess):
     ) -> Plan:
         """What `auto_label` with the same arguments would ask, and what that would cost. Nothing is sent or saved.
 
-        Args:
-            sae_id, llm, indices, again, limit, score: as of `auto_label`.
-            settings: ``options price first model`` of `saewidgets.features.labels.plan`: `price` per million tokens as
-                ``(in, out)`` or a `Price`; `first` prompts (3) are in the plan, word for word.
+        `settings` are ``options price first model`` of `saewidgets.features.labels.plan`: `price` per million tokens as
+        ``(in, out)`` or a `Price`; `first` prompts (3) are in the plan, word for word.
 
         Returns:
             A `Plan`: `.n_questions`, `.tokens_in`, `.tokens_out` and `.cost` (estimates), `.first` (the prompts); it
             prints, and shows in a notebook.
-
-        Raises:
-            StateError: it was not extracted.
-            ConfigError: an argument cannot work.
         """
         view, known = self.view(sae_id), _settings(settings, "options", "price", "first", "model")
         wanted = self._unlabelled(view, indices, again, limit)
@@ -248,11 +241,8 @@ class Features(FeatureAccess):
     ) -> ScoreRun:
         """Have the labels that count judged on text they were not made from; scores are saved as they come.
 
-        Args:
-            sae_id, llm: as of `auto_label`.
-            indices: these features; None takes all that have a label.
-            settings: ``scorer n_pos n_neg seed per_prompt context concurrency price max_cost control progress model``
-                of `saewidgets.features.labels.score_labels`.
+        `indices` None takes all that have a label; `settings` are ``scorer n_pos n_neg seed per_prompt context
+        concurrency price max_cost control progress model`` of `saewidgets.features.labels.score_labels`.
         """
         view, known = self.view(sae_id), _settings(settings, *_JUDGING, *_ASKING)
         negatives = max(_NEGATIVES, arguments.count(known.get("n_neg", 0), "n_neg", "a number", most=10_000))

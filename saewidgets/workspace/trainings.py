@@ -243,17 +243,12 @@ class Trainings:
         model: Any = None,
         tokenizer: Any = None,
     ) -> Run:
-        """A new run that goes on from a checkpoint of an earlier one, which stays as it is; `retry_of` names it.
-
-        Args:
-            training_id: the earlier run.
-            checkpoint_id: which of its checkpoints; None takes the newest.
-            tokens: where the new run ends, counted from the beginning of the earlier; None keeps its length.
-            model, tokenizer: as in `retry`.
+        """A new run that goes on from a checkpoint (None: the newest) of an earlier one, which stays as it is;
+        `retry_of` names it. `tokens` is where the new run ends, counted from the beginning of the earlier; None keeps
+        its length. `model` and `tokenizer` are those of `retry`.
 
         Raises:
-            NotFoundError: there is no such checkpoint.
-            FormatError: it is damaged.
+            NotFoundError, FormatError: there is no such checkpoint, or it is damaged.
             ConfigError: the checkpoint is already at the end.
             StateError: it was given a model that is no longer in memory.
         """

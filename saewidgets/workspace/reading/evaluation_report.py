@@ -18,38 +18,28 @@ class EvaluationReport(Mapping[str, float]):
     """The figures of one evaluation by their names, ``report["fvu"]``, and what they were measured on.
 
     It reads as a mapping of the figures; two reports are equal if their figures are. Definitions: docs/evaluation.md.
-
-    Attributes:
-        name, architecture, d_in, d_out, d_sae: of the SAE; `sae_id`, `training_id`: where it is in the workspace.
-        model, hook_name: where it was measured; `hook_name_out` is what a transcoder reconstructs, else None. The model
-            is None where neither the SAE nor the stored activations say it.
-        corpus: label of the text, or name of the store of activations, whose id is `store_id`; `held_out`: it is the
-            part of the training's own that was not trained on.
-        n_tokens: tokens that count; `context_size`: tokens per context, None for imported states.
-        metrics: the figures; one that is not defined (no latent fired, say) is nan.
-        density: histogram of the shares of tokens on which latents fire, of those that fired, in logarithmic bins:
-            ``edges counts min max mean sd``, ``zeros`` (latents that never fired), ``dense`` (above a tenth).
-        notes: what to know about the numbers, as sentences.
+    `density` is a histogram of the shares of tokens on which latents fire, of those that fired, in logarithmic bins:
+    ``edges counts min max mean sd``, ``zeros`` (latents that never fired), ``dense`` (above a tenth).
     """
 
-    name: str
+    name: str  # of the SAE
     sae_id: str | None
     training_id: str | None
-    model: str | None
+    model: str | None  # None where neither the SAE nor the stored activations say it
     hook_name: str
-    hook_name_out: str | None
+    hook_name_out: str | None  # what a transcoder reconstructs
     architecture: str
     d_in: int
     d_out: int
     d_sae: int
-    corpus: str
-    held_out: bool
-    n_tokens: int
-    context_size: int | None
-    special_tokens: bool
-    metrics: Mapping[str, float]
+    corpus: str  # label of the text, or name of the store of activations
+    held_out: bool  # it is the part of the training's own that was not trained on
+    n_tokens: int  # that count
+    context_size: int | None  # None for imported states
+    special_tokens: bool  # they count, too
+    metrics: Mapping[str, float]  # one that is not defined (no latent fired, say) is nan
     density: Mapping[str, Any]
-    notes: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()  # what to know about the numbers, as sentences
     store_id: str | None = None
 
     COLUMNS: ClassVar[tuple[str, ...]] = (

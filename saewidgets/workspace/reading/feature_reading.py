@@ -195,12 +195,7 @@ class FeatureAccess:
         """Which features fire on a text, token by token.
 
         The first time loads the model and the SAE; they are kept for a while. It runs between the batches of a job
-        that uses the same device.
-
-        Args:
-            sae_id: an SAE, a training or an extraction.
-            text: at most so much as the model reads at once; more is cut, and `note` says so.
-            model, tokenizer: a loaded model to read with, instead of the one that the SAE belongs to.
+        that uses the same device. Of more text than the model reads at once the rest is cut, and `note` says so.
 
         Raises:
             ConfigError: there is no text; or it is not known which model to load.

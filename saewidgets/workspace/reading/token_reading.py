@@ -34,39 +34,24 @@ Ids = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Prompt:
-    """A text as the model reads it.
+    """A text as the model reads it."""
 
-    Attributes:
-        ids: int64 ``[n]``, without the BOS that goes before it.
-        pieces: the texts of the tokens.
-        counted: bool ``[n]``: false for special tokens, on which no feature counts.
-        note: what was left out or cut, as a sentence; ``""`` if nothing was.
-        seconds: that reading it took.
-    """
-
-    ids: npt.NDArray[np.int64]
-    pieces: tuple[str, ...]
-    counted: npt.NDArray[np.bool_]
-    note: str = ""
-    seconds: float = 0.0
+    ids: npt.NDArray[np.int64]  # [n], without the BOS that goes before it
+    pieces: tuple[str, ...]  # the texts of the tokens
+    counted: npt.NDArray[np.bool_]  # [n]: false for special tokens, on which no feature counts
+    note: str = ""  # what was left out or cut, as a sentence
+    seconds: float = 0.0  # that reading it took
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class TextReading(Prompt):
-    """One feature on a text.
-
-    Attributes:
-        index: number of the latent.
-        activations: float32 ``[n]``; 0 on special tokens.
-        position, peak: of a stored example: its stream position, and which token that is.
-        complete: whether every activation is known; else those near the peak.
-    """
+    """One feature on a text."""
 
     index: int
-    activations: npt.NDArray[np.float32]
-    position: int | None = None
-    peak: int | None = None
-    complete: bool = True
+    activations: npt.NDArray[np.float32]  # [n]; 0 on special tokens
+    position: int | None = None  # of a stored example: its stream position,
+    peak: int | None = None  # and which token that is
+    complete: bool = True  # every activation is known; else those near the peak
 
     @property
     def max(self) -> float:
@@ -89,17 +74,11 @@ class TextReading(Prompt):
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True, repr=False)
 class PromptReading(Prompt):
-    """All features that fire on a text.
+    """All features that fire on a text."""
 
-    Attributes:
-        indices: int64 ``[m]``: the latents that fire, the largest activation first.
-        activations: float32 ``[m, n]``; 0 on special tokens.
-        labels: number of a latent → its label, where it has one.
-    """
-
-    indices: npt.NDArray[np.int64]
-    activations: npt.NDArray[np.float32]
-    labels: dict[int, str] = field(default_factory=dict)
+    indices: npt.NDArray[np.int64]  # [m]: the latents that fire, the largest activation first
+    activations: npt.NDArray[np.float32]  # [m, n]; 0 on special tokens
+    labels: dict[int, str] = field(default_factory=dict)  # of latents that have one
 
     def ranked(self, by: str = "max", token: int | None = None) -> npt.NDArray[np.int64]:
         """Places in `indices`, the first one leading: by ``max`` or ``sum`` over the text, or on one ``token`` (of this

@@ -229,15 +229,9 @@ class Run(JobHandle[TrainingRecord]):
         return self._workspace.trainings.retry(self.id, model=model, tokenizer=tokenizer)
 
     def train_longer(self, tokens: int | None = None) -> Run:
-        """A new run that goes on from this one's newest checkpoint until `tokens` in all (None: twice as many).
-
-        The schedules are those of a run of that length. This run stays as it is.
-
-        Raises:
-            StateError: it is still working.
-            ConfigError: it has already seen so many tokens.
-            NotFoundError: it has no checkpoint.
-        """
+        """A new run that goes on from this one's newest checkpoint until `tokens` in all (None: twice as many), with
+        the schedules of a run of that length. This run stays as it is. Raises as `continue_from`, and `StateError`
+        while it works."""
         record = self.record
         if record.status.is_active:
             raise StateError(f"{record.name} is {record.status}.", where=self.id, hint="Wait until it has ended.")
