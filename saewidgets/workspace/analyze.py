@@ -63,9 +63,7 @@ def analyze_sae(
             one that the SAE names.
         texts: strings to read, one document each.
         corpus: instead of `texts`: ``"demo"``, a path, a list of paths, or a `TextCorpus`.
-        tokenizer: of a loaded `model`.
-        save_dir: a folder for ``NAME_interpretations.json``, which is made; a file of that name is replaced. None
-            writes nothing.
+        save_dir: a folder for ``NAME_interpretations.json``, which is made; a file of that name is replaced.
         name: begins the file's name. None: ``layer_L`` of the hook point, else the name of the SAE's file.
         hook_name: where the SAE reads, such as ``"blocks.6.hook_resid_post"``. None: where the SAE says.
         features: numbers of the latents to interpret; None: all.

@@ -253,8 +253,7 @@ class Extractions:
         Raises:
             StateError: the extraction has nothing to read yet, or was made with other weights than the SAE has now; or
                 its model was handed in as an object that is no longer in memory.
-            ConfigError: it is not known which model it is.
-            NotFoundError: there is no such extraction, or the files of its SAE are not here.
+            ConfigError, NotFoundError: it is not known which model it is, or the files of its SAE are not here.
         """
         return self._logits.start(extraction_id)
 

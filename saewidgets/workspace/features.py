@@ -267,7 +267,6 @@ class Features(FeatureAccess):
         A person's label in a file never replaces one that a person wrote here: it is kept as an imported one.
 
         Args:
-            sae_id: an SAE, a training or an extraction.
             source: a ``.csv`` or ``.jsonl`` file, an export of Neuronpedia's, or ``"model/source"`` on its site
                 (``"gemma-2-2b/12-gemmascope-res-16k"``).
             on_error: ``"raise"``: nothing is taken if a line is wrong; ``"skip"``: such lines are left out. None: the
@@ -390,8 +389,6 @@ class Features(FeatureAccess):
             what: ``html`` (one page that needs no network, at most 2,000 features), ``json`` (as SAEDashboard writes),
                 ``csv`` (a table), ``interpretations`` (JSON as of `analyze_sae`), ``neuronpedia`` (a folder that its
                 importer reads) or ``vectors`` (decoder rows as safetensors).
-            path: the file; of ``neuronpedia`` and ``vectors`` the folder.
-            indices: the features, in order; None takes all.
             logits: effects on the next token, for which the model is loaded: None has them in pages and files of other
                 tools where the model can be loaded here or tables are stored (`ws.extractions.compute_logits`) and they
                 are defined (not for an encoder, nor for an SAE on attention heads), True insists, False leaves them

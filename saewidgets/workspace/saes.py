@@ -389,7 +389,6 @@ class SAEs:
         Raises:
             NotFoundError: no such SAE, or its files are not here.
             HubError: nobody is signed in, the token may not write there, unreachable, …
-            ConfigError: an argument is of another kind; `where` names it.
         """
         record = self.get(sae_id)
         from saewidgets.workspace.library.publishing import push  # the hub's client: a second to import

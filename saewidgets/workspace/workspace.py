@@ -182,11 +182,8 @@ class Workspace:
         return self.trainings.subscribe(callback)
 
     def subscribe_saes(self, callback: Callable[[str | None], None]) -> Callable[[], None]:
-        """Call `callback` after the library or a download has changed, with the id of the SAE or job; None: any.
-
-        Called from whichever thread changed it, or from a background thread, at most about ten times a second per
-        download. It is not called for what other processes add to the library. Returns the function that ends it.
-        """
+        """As `subscribe`, after the library or a download has changed, with the id of the SAE or job; also from the
+        thread that changes it, but not for what other processes add to the library."""
         return subscribe_to((self.saes.changes.add, self.hub.subscribe), callback)
 
     def evaluate(
@@ -209,8 +206,6 @@ class Workspace:
         progress: bool = True,
     ) -> EvaluationReport:
         """Measure an SAE on text it was not trained on, or on stored activations.
-
-        It returns when it is done; a progress bar shows how far it is.
 
         What it finds of an SAE of the library is kept: `ws.saes.statistics` shows it where the files say nothing.
 
@@ -235,7 +230,6 @@ class Workspace:
             model, tokenizer: a loaded model to measure it in, needed if it was trained on one that is no longer in
                 memory; or the name of a model. None: its own is loaded.
             device: where the model is loaded; None: the run's device if this machine has it.
-            progress: show a progress bar where it takes more than a moment.
 
         Returns:
             a report: a mapping of figures (``fvu explained_variance mse l0 ce_loss_score kl_div_score dead …``, defined
@@ -314,9 +308,7 @@ class Workspace:
             features: each ``(sae_id, index, strength)``, ``(sae_id, index, strength, mode)``, or a `SteeringFeature`;
                 the modes are in `docs/steering.md`. A strength in units of the feature's largest activation takes it
                 from the newest extraction, else from an estimate.
-            prompt: the text to continue.
             sae: the SAE of features that name none.
-            tokenizer: of a model that is given as an object.
             swept: number of the feature that `strengths` are for.
             stop, on_token: called at every token, from a background thread.
             settings: ``new_tokens temperature top_p frequency_penalty seed multiplier positions steer_bos prepend_bos
@@ -393,13 +385,12 @@ def steered(
     Args:
         model: a transformers causal language model, or a `LoadedModel`; None takes the SAE's own, which the block
             yields as ``.model``.
-        features: as in `Workspace.steer`; a strength is in units of the feature's largest activation.
+        features: as in `Workspace.steer`.
         sae: the SAE of features that name none: its id; or the SAE itself (what `load_sae` returns, a `SteeringSource`
             or a mapping of those), then no workspace is used.
         ws: where ids are looked up; None takes the default workspace.
         positions, steer_bos, prompt_tokens: see `saewidgets.steering.steered`.
-        tokenizer: the model's; says which token is BOS, and reads the text for an estimate. None: the model's
-            configuration says the first, and the tokenizer of the model that the SAE names does the second.
+        tokenizer: the model's, else that of the model that the SAE names: reads the text for an estimate.
 
     Raises:
         ConfigError, NotFoundError, HookError: something does not fit; the model is as it was.
