@@ -476,14 +476,8 @@ class Verbs:
         return error
 
     def wait(self, timeout: float | None = None) -> JobStatus:
-        """Wait until nothing more happens by itself: it has ended or is paused.
-
-        Args:
-            timeout: seconds; None waits as long as it takes.
-
-        Returns:
-            The status then, which is one of the others if the time ran out.
-        """
+        """Wait until nothing more happens by itself (it has ended or is paused), at most `timeout` seconds; returns the
+        status then."""
         return self._manager.wait(self._job_id, timeout)
 
     def pause(self) -> None:

@@ -161,8 +161,6 @@ class Activations:
             tokens: how many to capture; all of a text that has fewer.
             dtype: ``"float32"``, ``"bfloat16"``, ``"float16"`` or ``"int8"`` (with a scale per row): of the stored
                 numbers; None takes the model's.
-            name: what to call it; None: from model and text.
-            tokenizer: of a model that is given as an object.
             spread: share the work among so many jobs, or True: as many as run at once, one on each GPU of this machine
                 or as the cluster has room for. The store is the same, byte for byte.
             settings: ``context_size prepend_bos join_documents separator model_batch_size model_revision model_dtype
@@ -230,7 +228,6 @@ class Activations:
             model: the model that they are from; a training needs it then from its own configuration.
             corpus: what to call the text they are of.
             dtype: number format of the store; None keeps that of the files.
-            name: what to call it.
 
         Raises:
             NotFoundError: there is no such file.

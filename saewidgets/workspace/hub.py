@@ -127,7 +127,6 @@ class Hub:
         """One SAE before it is downloaded: configuration, dimensions, sizes, warnings. No weights are read.
 
         Args:
-            text, token: as in `variants`.
             path: its folder in the repository (`Variant.path`); ``""``: the one that `text` names.
             device: where it is to be used; warns if its memory does not suffice.
             revision: branch, tag or commit, where `text` does not name it.
@@ -187,7 +186,6 @@ class Hub:
         paused or its process has ended. Such a one whose process has ended is left alone where `name` is another.
 
         Args:
-            text, path, revision, token: as in `preview`.
             name: what to call the SAE; None makes a name of repository and folder.
             apply_b_dec_to_input: whether b_dec is subtracted from the input, where the files leave it open.
 

@@ -149,12 +149,8 @@ class Storage:
     ) -> Path:
         """Bring a file or folder of a row here, unless it is, and return its path; what the storage does not have is
         left as it is. `fresh`: look whether another machine has just changed it. `if_fits`: only where all of it fits
-        into the room for copies. `check` is called before each file.
-
-        Raises:
-            StorageError: the storage is not reached, or the disk is full.
-            FormatError: what is there is not what was uploaded.
-        """
+        into the room for copies. `check` is called before each file. Raises `StorageError`, and `FormatError` where
+        what is there is not what was uploaded."""
         path = Path(path)
         if (place := self._place(path)) is not None:
             with self._locks[place[0]], self._reaching(f"{place[0]} was not fetched"):

@@ -57,13 +57,8 @@ class Templates:
         return found
 
     def load(self, wanted: str) -> TrainingConfig:
-        """The configuration of a template, ready for `ws.trainings.create`.
-
-        Raises:
-            NotFoundError: there is no such template.
-            ConfigError: another version of this package kept something that this one does not know; the message names
-                the template and the field.
-        """
+        """The configuration of a template, ready for `ws.trainings.create`. Raises `NotFoundError`, and `ConfigError`
+        if another version of this package kept something that this one does not know."""
         return _config_of(self.get(wanted))
 
     # ------------------------------------------------------------------------------------------------ change
@@ -80,11 +75,9 @@ class Templates:
         """Keep a configuration under a name, with every setting as it is now, also those at their defaults.
 
         Args:
-            name: 1 to 120 characters.
             config: a `TrainingConfig`, its settings as plain data, or a run (then `run.template_config()` is kept). The
                 name of a run is left out.
-            description: what it is good for; None keeps that of the template whose place it takes.
-            favorite: list it first.
+            description: None keeps that of the template whose place it takes.
             replace: take the place of a template with this name, which stays a favourite.
 
         Raises:

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 MAX_FILES = 1_000
 MAX_BYTES = 64 * 1024**3  # unpacked; the largest published SAEs have 20 GB
-_ARCHIVES = frozenset({".tar", ".gz", ".tgz", ".bz2", ".tbz2", ".xz", ".txz", ".zst", ".7z", ".rar", ".lz4"})
 # Names that say nothing about an SAE: then its folder's does.
 _COMMON = frozenset({
     "ae", "cfg", "checkpoint", "config", "params", "sae", "sae_weights", "sparsity", "model", "weights", "hyperparams",
@@ -45,11 +44,6 @@ def add_local(
     else:
         called = path.parent.name if path.stem.lower() in _COMMON and path.parent.name else path.stem
     origin = FileOrigin(source="local", where=where or str(path), name=called, **about)
-    if path.suffix.lower() in _ARCHIVES and not path.is_dir():
-        raise FormatError(
-            f"{path.suffix} archives are not opened.", where=str(path),
-            hint="Accepted are a folder of an SAE, a file of one, or a .zip of them: unpack it, and add the folder.",
-        )
     if path.is_dir() or path.suffix.lower() != ".zip":
         return take_in(workspace, path, origin)
     with draft_folder(workspace.folder / FOLDER) as draft, _in_words_of(draft, str(path), f"{path}: ", "archive"):

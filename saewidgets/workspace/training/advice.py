@@ -1,11 +1,8 @@
 """`advise`: what to change in a run that does not go well, read off its configuration, newest metrics and loss curve;
 `report`: whether its SAE is good enough to go on with, four questions answered with a number and a goal.
 
-The limits are those of the training itself where it has targets, else those of the guide this package grew from: fewer
-than 10 % dead latents is the goal and more than half is a fault; 50 to 100 active latents per token are usual where the
-configuration names no number of its own; a loss that no longer falls while much variance is left unexplained needs
-another configuration, not more patience. Its absolute loss (0.01) is replaced by FVU, which does not depend on the
-scale of the activations.
+The limits are those of the training itself where it has targets, else the constants below. A loss that no longer falls
+while much variance is left unexplained needs another configuration, not more patience.
 """
 
 from __future__ import annotations

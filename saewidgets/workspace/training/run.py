@@ -101,11 +101,8 @@ class Run(JobHandle[TrainingRecord]):
         Args:
             names: which metrics (``["loss", "l0", "fvu"]``, or one name); None for all.
             since, until: time range, Unix seconds or datetimes.
-            min_step: from this step on.
-            limit, offset: page of rows.
 
         Raises:
-            ConfigError: a time, `limit` or `offset` cannot be one.
             NotFoundError: the run has no such metric, or was deleted. One that it may still measure is only absent.
         """
         first, last = _unix(since, "since"), _unix(until, "until")
