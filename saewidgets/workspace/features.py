@@ -12,7 +12,7 @@ from dataclasses import asdict, replace
 from functools import partial
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NoReturn, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from pydantic import SecretStr
 
@@ -522,17 +522,6 @@ def _settings(settings: Mapping[str, Any], *names: str) -> dict[str, Any]:
 
 # ------------------------------------------------------------------------------------------------ language models
 
-class PlannedModel:
-    """A language model by its name alone, for a plan: it cannot answer."""
-
-    def __init__(self, model: str) -> None:
-        self.model = model
-
-    def __call__(self, messages: object) -> NoReturn:
-        """Always raises `ConfigError`: it was not loaded."""
-        raise ConfigError("The language model was not loaded.", where=self.model, hint="Make it with load=True.")
-
-
 def language_model(
     workspace: Workspace,
     kind: str = "heuristic",
@@ -567,6 +556,8 @@ def language_model(
         default = "OPENAI_API_KEY" if base_url in (None, OPENAI) else None
         return making.openai_compatible(base_url or OPENAI, model, api_key_env=key or key_env or default)
     if not load:
-        return PlannedModel(model)
+        planned = making.echo()
+        planned.model = model
+        return planned
     loaded = workspace.features.live.model(None, model=model).lm
     return making.transformers_local(loaded.model, loaded.tokenizer, name=loaded.name)
