@@ -87,12 +87,8 @@ class Hub:
     # ------------------------------------------------------------------------------------------------ look
 
     def repo_info(self, text: str, token: str | None = None) -> RepoInfo:
-        """Facts about a repository: commit, licence, gate, base models, size.
-
-        Raises:
-            ConfigError: `text` names no repository.
-            HubError: missing, private, gated, unreachable, …: each a class of its own with the next step.
-        """
+        """Facts about a repository: commit, licence, gate, base models, size. Raises `ConfigError` if `text` names
+        none, and `HubError`: missing, private, gated, unreachable, …, each a class of its own with the next step."""
         from saewidgets.hub.repository import repo_info  # the hub's client: a second to import
 
         return repo_info(self._place(text), client=self.client(token))

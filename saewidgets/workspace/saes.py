@@ -331,8 +331,7 @@ class SAEs:
         there already is replaced.
 
         Raises:
-            FormatError: the format cannot express it; the message has the reason.
-            ConfigError: there is no such format.
+            FormatError, ConfigError: the format cannot express it, for the reason in the message, or does not exist.
             StorageError: `dest` holds something else (an SAE in another format, too), lies in the workspace, or cannot
                 be written.
             NotFoundError: its files are not here.

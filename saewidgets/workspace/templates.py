@@ -80,9 +80,8 @@ class Templates:
             description: None keeps that of the template whose place it takes.
             replace: take the place of a template with this name, which stays a favourite.
 
-        Raises:
-            ConfigError: a setting cannot work, or the configuration holds long text in memory.
-            StateError: there is a template of this name, and `replace` is not set.
+        Raises `StateError` if there is a template of this name and `replace` is not set, and `ConfigError` if a setting
+        cannot work or the configuration holds long text in memory.
         """
         kept = config.template_config() if isinstance(config, Run) else as_config(config)
         template = TrainingTemplate(name=name, description=description or "", favorite=favorite, config=kept)
@@ -124,11 +123,8 @@ class Templates:
         """Write templates (their ids or names; None: all) into a JSON file, which is replaced if it is there, with the
         folders that are missing; returns its path.
 
-        Raises:
-            NotFoundError: there is no such template.
-            ConfigError: there is none to write, more than a file of templates holds, or one cannot be read by this
-                version.
-            StorageError: the file cannot be written; nothing is left of it.
+        Raises `NotFoundError`, `StorageError`, and `ConfigError` if there is none to write, more than a file of
+        templates holds, or one that this version cannot read.
         """
         text = self.to_json(ids)
         target = Path(path)
@@ -156,9 +152,7 @@ class Templates:
         A name that is taken gets a number: ``"my template (2)"``. What the file says is data: its configurations are
         checked as those of the form. Returns the new templates, in the file's order.
 
-        Raises:
-            NotFoundError: there is no such file.
-            FormatError: not a file of templates, or written by a newer version, or a field cannot work; named.
+        Raises `NotFoundError`, and `FormatError` for another file, one of a newer version, or a field that cannot work.
         """
         source = Path(path)
         if not source.is_file():  # a pipe may never end

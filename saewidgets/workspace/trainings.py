@@ -148,10 +148,8 @@ class Trainings:
             spread: in how many jobs, each with a forward of its own, so that several GPUs work at once; True: as many
                 as `Workspace.places`. Where jobs run here, they take its GPUs in turn, unless a device is named.
 
-        Raises:
-            ConfigError: a name cannot change within a group, or one of the combinations cannot work: none is started.
-            NotFoundError: as in `create`.
-            StorageError: the disk is full.
+        Raises as `create`, and `ConfigError` if a name cannot change within a group, or one of the combinations cannot
+        work: none is started.
         """
         held = take(model, tokenizer)
         if isinstance(over, Mapping):  # it is read twice
@@ -375,11 +373,7 @@ class Trainings:
 
     def get(self, training_id: str) -> Run:
         """The run with this id, with this name, or whose id begins so: ``train_`` and at least four characters more.
-
-        Raises:
-            NotFoundError: there is none, or several fit; the message lists them.
-            ConfigError: the id is empty.
-        """
+        Raises `NotFoundError`, which lists those that fit where several do."""
         return Run(self._workspace, self._names.find(training_id))
 
     def metric_columns(

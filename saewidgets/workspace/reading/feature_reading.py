@@ -237,15 +237,9 @@ class FeatureAccess:
         """What a feature adds to the model's loss on the token after one: the loss as it is minus the loss with the
         feature ablated at that one token (the rest of the hidden state stays). Negative: it helps. Loads the model.
 
-        Args:
-            position: stream position of the token, in the text that its extraction has read; or
-            text, token: a text, and the number of one of its tokens, counted without BOS.
-
-        Returns:
-            ``.effect`` and ``.loss``, in nats.
-
-        Raises:
-            ConfigError: there is no such token, or nothing follows it that counts; and as `run_on`.
+        The token is that of a `position` in the stream of text that its extraction has read, or one of a `text`, by its
+        number without BOS. Returns ``.effect`` and ``.loss``, in nats. Raises as `run_on`, and `ConfigError` if there
+        is no such token, or nothing follows it that counts.
         """
         # Torch: seconds to import.
         from saewidgets.workspace.reading.token_reading import loss_at, place_in, place_on
@@ -266,10 +260,8 @@ class FeatureAccess:
 
         Where that cannot be done, or would be done with other weights than the extraction was made with, they come from
         the tables that `ws.extractions.compute_logits` has stored, if there are any: at most ten, without a histogram.
-
-        Raises:
-            ConfigError: they are not defined for this SAE; and as `run_on`.
-            HookError: it is not known how the model turns its residual stream into logits.
+        Raises as `run_on`, `ConfigError` where they are not defined for this SAE, and `HookError` where it is not known
+        how the model turns its residual stream into logits.
         """
         from saewidgets.features.logit_effects import computed_effects  # torch: seconds to import
 

@@ -49,11 +49,8 @@ class Presets:
     def save(self, name: str, config: SteeringConfig, *, replace: bool = False) -> PresetRecord:
         """Keep `config` under a name: settings and the ids of its SAEs, no weights and no paths.
 
-        Raises:
-            ConfigError: the name is empty or too long, or features name no SAE.
-            NotFoundError: there is no SAE that a feature names.
-            StateError: there is a preset of this name, and `replace` is not set.
-            StorageError: it cannot be written.
+        Raises `StateError` if there is a preset of this name and `replace` is not set, `ConfigError` or `NotFoundError`
+        where features name no SAE, or none that is here.
         """
         from saewidgets.steering import PresetSAE, SteeringPreset, save_preset  # torch: seconds to import
 

@@ -125,12 +125,8 @@ class Steering:
 
     def maximum(self, sae_id: str, index: int) -> LargestActivation:
         """The largest activation of a feature, from the newest extraction of its SAE (see `subject`), else estimated
-        (seconds).
-
-        Raises:
-            ConfigError: the SAE has no such feature.
-            NotFoundError, StateError: there is no such SAE, or its model cannot be loaded.
-        """
+        (seconds). Raises `ConfigError` if the SAE has no such feature, `NotFoundError` or `StateError` if there is no
+        such SAE, or its model cannot be loaded."""
         subject = self.subject(sae_id)
         check_index(index, subject.d_sae, owner=subject.name)
         return self._maxima(subject, [index], lambda: self._live.open(subject).model.lm)[index]
