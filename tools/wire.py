@@ -48,14 +48,16 @@ CONSTANTS = {
     "EMPTY_BROWSER": saes.SaeBrowserState(),
     "EMPTY_VIEWER": features.ViewerState(),
     "EMPTY_STEERING": steering.SteeringState(),
-    "ALL_SAES": saes.SaeQuery(),
-    "FIRST_VIEW": features.ViewerView(),
 }
 NUMBERS = {"PAGE": hub.PAGE, "NEW_TOKENS": steering.NEW_TOKENS, "TEMPLATE_BYTES": MAX_BYTES}
 WORDS = {"FORMATS": FORMATS}
 HEAD = """\
 /** Made by tools/wire.py from saewidgets/widgets: change the Python models and commands, then run `make js`. */
 """
+SENT = """\
+type Arguments<M> = M extends (of: infer A) => unknown ? A : never;
+type Sent<M> = { [K in keyof M & string]: { kind: K } & Arguments<M[K]> }[keyof M & string];
+export type Answers = { [K in keyof Commands]: ReturnType<Commands[K]> };"""
 
 
 def type_of(schema: Mapping[str, Any]) -> str:
@@ -109,11 +111,6 @@ def interfaces() -> Iterable[str]:
                 yield f"export type {name} = {type_of(TypeAdapter(value).json_schema())};"
 
 
-def message(command: Command) -> str:
-    """What a page sends, without the id that `Rpc` adds."""
-    return f"{{ {'; '.join([f'kind: {json.dumps(command.kind)}', *fields_of(command.arguments, optional=True)])} }}"
-
-
 def answer_of(annotation: Any) -> str:
     """The type of an answer: models by their names."""
     if isinstance(annotation, type) and (issubclass(annotation, BaseModel) or is_dataclass(annotation)):
@@ -122,17 +119,19 @@ def answer_of(annotation: Any) -> str:
 
 
 def commands() -> Iterable[str]:
-    """What each widget's page can send, and what it is answered."""
+    """What each widget's page can send, without the id that `Rpc` adds, and what it is answered."""
     answers: dict[str, str] = {}
     for name, source in COMMANDS.items():
-        known = source.known().values()
-        yield f"export type {name} =\n  | " + "\n  | ".join(map(message, known)) + ";"
-        for command in known:
+        yield f"export interface {name}s {{"
+        for command in source.known().values():
             answer = answer_of(command.answer)
             if answers.setdefault(command.kind, answer) != answer:
                 raise ValueError(f"Two commands are called {command.kind} and have different answers.")
-    said = "\n".join(f"  {kind}: {type_};" for kind, type_ in answers.items() if type_ != "null")
-    yield f"/** Of the commands that are not here, null. */\nexport interface Answers {{\n{said}\n}}"
+            fields = "; ".join(fields_of(command.arguments, optional=True))
+            yield f"  {command.kind}({f'of: {{ {fields} }}' if fields else ''}): {answer};"
+        yield f"}}\nexport type {name} = Sent<{name}s>;"
+    yield f"type Commands = {' & '.join(f'{name}s' for name in COMMANDS)};"
+    yield SENT
 
 
 def text() -> str:

@@ -3,7 +3,7 @@
  * with a widget and a case of `PAGES` & theme=light|dark.
  */
 import widget from "../src/index";
-import { type DownloadCard, FIRST_VIEW, type SteeringRun, type ViewerCommand } from "../src/lib/wire";
+import { type DownloadCard, EMPTY_VIEWER, type SteeringRun, type ViewerCommand } from "../src/lib/wire";
 import { type FakeOptions, type FakeWidget, HOSTILE, sceneOf } from "./fake";
 import * as hub from "./hub";
 import * as saes from "./library";
@@ -34,7 +34,7 @@ const download = (repository = `${hub.PYTHIA}@main`, options: hub.HubOptions = {
   new hub.FakeHub(hub.hubState({ downloads, repository, can_open: true }), { listings: LISTINGS, ...options });
 const lacking = (_: string, device: string) => ({ warnings: device === "cpu" ? [hub.DISK] : [hub.MEMORY, hub.DISK] });
 
-const view = { ...FIRST_VIEW, extraction_id: features.EXT, feature: 7451 };
+const view = { ...EMPTY_VIEWER.view, extraction_id: features.EXT, feature: 7451 };
 const viewer = (change = {}, options: FakeOptions<ViewerCommand> = {}) =>
   new features.FakeViewer(features.viewer(change), options);
 const { gone } = scene;

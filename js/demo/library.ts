@@ -31,7 +31,7 @@ export function library(
 ): wire.SaeBrowserState {
   const facets = Object.fromEntries(FIELDS.map((field) => [field, choices(cards, field)]));
   return {
-    ...{ ...wire.EMPTY_BROWSER, revision: 1, query: wire.ALL_SAES, updated_at: Date.now() / 1000 },
+    ...{ ...wire.EMPTY_BROWSER, revision: 1, query: wire.EMPTY_BROWSER.query, updated_at: Date.now() / 1000 },
     ...{ cards: cards.slice(0, 50), matching: cards.length, total: cards.length },
     matching_bytes: cards.reduce((sum, card) => sum + card.size_bytes, 0),
     facets: facets as unknown as wire.SaeBrowserState["facets"],

@@ -24,7 +24,7 @@ export const opened = (changes: Partial<wire.OpenExtraction> = {}) => ({ ...scen
 
 export function viewer(changes: Partial<wire.ViewerState> = {}): wire.ViewerState {
   const open = changes.open === undefined ? opened() : changes.open;
-  const view = { ...wire.FIRST_VIEW, extraction_id: open?.id ?? null, feature: open ? 7451 : null };
+  const view = { ...wire.EMPTY_VIEWER.view, extraction_id: open?.id ?? null, feature: open ? 7451 : null };
   const all = { revision: 1, cards: CARDS, total: 3, active: 1, n_saes: 4, view, updated_at: Date.now() / 1000 };
   return { ...wire.EMPTY_VIEWER, ...all, ...changes, open };
 }

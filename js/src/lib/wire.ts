@@ -151,200 +151,135 @@ export interface SweptText { strength: number; text: string; perplexity: number 
 export interface SteeringTexts { number: number; prompt_pieces: string[]; baseline: SteeringText; steered: SteeringText | null; first_difference: number | null; sweep: SweptText[]; swept: string; swept_name: string; notes: string[]; seconds: number; stopped: boolean }
 export interface NextToken { piece: string; baseline: number; steered: number }
 export interface SteeringNextData { number: number; text: "baseline" | "steered"; token: number; piece: string; rows: NextToken[] }
-export type PanelCommand =
-  | { kind: "chart"; reset_zoom?: boolean; training_ids?: string[]; followed?: string[]; x_axis?: "tokens" | "steps" | "time"; x_range?: "active" | "all"; metrics?: [string, string, string]; log_x?: boolean; log_y?: boolean; show_raw?: boolean; smoothing?: number; theme?: "light" | "dark" }
-  | { kind: "check"; config: Record<string, unknown>; over?: Record<string, unknown[]> | null }
-  | { kind: "checkpoint_action"; action: "continue" | "import" | "delete"; training_id: string; checkpoint_id: string }
-  | { kind: "compare"; training_ids?: string[] }
-  | { kind: "comparison"; training_ids: string[] }
-  | { kind: "comparison_table"; training_ids: string[] }
-  | { kind: "create"; config: Record<string, unknown>; over?: Record<string, unknown[]> | null; retry_of?: string | null; spread?: boolean }
-  | { kind: "details"; training_id: string }
-  | { kind: "export_runs"; training_ids: string[]; folder: string }
-  | { kind: "export_templates"; template_ids?: string[] }
-  | { kind: "form_schema"; training_id?: string | null; template_id?: string | null; preset?: string | null }
-  | { kind: "group_action"; action: "pause" | "resume" | "stop" | "stop_without_saving" | "retry" | "delete"; group_id: string }
-  | { kind: "import_templates"; file: string; text: string }
-  | { kind: "list_stores"; architecture?: string }
-  | { kind: "list_templates"; search?: string }
-  | { kind: "metric_table"; training_id: string; names?: string[] | null; limit?: number; offset?: number }
-  | { kind: "open_sae"; sae_id?: string | null }
-  | { kind: "pareto"; y_axis?: "fvu" | "ce_loss_score" | null; scope?: string | null; reset_zoom?: boolean }
-  | { kind: "pictures"; figure?: "charts" | "pareto" }
-  | { kind: "refresh"; revision?: number }
-  | { kind: "rename"; training_id: string; name: string }
-  | { kind: "rename_group"; group_id: string; name: string }
-  | { kind: "run_action"; action: "pause" | "resume" | "stop" | "stop_without_saving" | "retry" | "delete" | "import" | "checkpoint"; training_id: string }
-  | { kind: "run_actions"; action: "pause" | "resume" | "stop" | "stop_without_saving" | "retry" | "import" | "delete"; training_ids: string[] }
-  | { kind: "save_template"; name: string; config?: Record<string, unknown> | null; training_id?: string | null; replace?: boolean }
-  | { kind: "template_action"; action: "rename" | "describe" | "favorite" | "unfavorite" | "delete"; template_id: string; name?: string | null; description?: string }
-  | { kind: "train_demo" }
-  | { kind: "train_longer"; training_id: string; tokens: number };
-export type HubCommand =
-  | { kind: "hub_action"; action: "pause" | "resume" | "cancel" | "retry" | "clear"; job_ids: string[] }
-  | { kind: "hub_download"; saes: ListedSae[]; apply_b_dec_to_input?: boolean | null }
-  | { kind: "hub_known" }
-  | { kind: "hub_list"; text?: string; release?: string; again?: boolean }
-  | { kind: "hub_open"; sae_id: string }
-  | { kind: "hub_preview"; sae: ListedSae; device?: string; again?: boolean }
-  | { kind: "hub_rows"; listing: number; offset: number; limit?: number }
-  | { kind: "hub_token"; token?: string | null }
-  | { kind: "refresh"; revision?: number };
-export type SaeCommand =
-  | { kind: "add_local"; path: string; name?: string | null; model?: string | null; hook_name?: string | null; apply_b_dec_to_input?: boolean | null }
-  | { kind: "begin_upload"; files: UploadFile[] }
-  | { kind: "browse_saes"; source?: "trained" | "huggingface" | "gemma_scope" | "local" | null; model?: string | null; layer?: number | null; architecture?: string | null; format?: string | null; search?: string; sort?: "newest" | "oldest" | "name" | "model" | "layer" | "d_sae" | "size"; offset?: number }
-  | { kind: "cancel_upload"; upload_id: string }
-  | { kind: "compare_saes"; first: string; second: string }
-  | { kind: "delete_saes"; sae_ids: string[] }
-  | { kind: "describe_sae"; sae_id: string }
-  | { kind: "edit_sae"; sae_id: string; name?: string | null; notes?: string | null; tags?: string[] | null }
-  | { kind: "export_saes"; sae_ids: string[]; folder: string; format?: string }
-  | { kind: "finish_upload"; upload_id: string; name?: string | null; model?: string | null; hook_name?: string | null; apply_b_dec_to_input?: boolean | null }
-  | { kind: "import_trainings"; training_ids?: string[] }
-  | { kind: "locate_sae"; sae_id: string; path: string }
-  | { kind: "measure_sae"; sae_id: string }
-  | { kind: "preview_card"; sae_id: string; repo_id: string; token?: string | null }
-  | { kind: "publish_sae"; sae_id: string; repo_id: string; private?: boolean; token?: string | null }
-  | { kind: "refresh"; revision?: number }
-  | { kind: "select_saes"; sae_ids: string[] }
-  | { kind: "show_below"; what: "download" | "extractions" | "steering"; shown: boolean; sae_id?: string | null }
-  | { kind: "show_training"; training_id: string }
-  | { kind: "train_demo" }
-  | { kind: "upload_chunk"; upload_id: string; file: number; offset: number };
-export type ViewerCommand =
-  | { kind: "cancel_labels"; job_id: string }
-  | { kind: "check_extraction"; sae_id: string; values: Record<string, boolean | number | string | null> }
-  | { kind: "edit_feature"; extraction_id: string; index: number; label?: string | null; description?: string | null; notes?: string | null; starred?: boolean | null }
-  | { kind: "expand_example"; extraction_id: string; index: number; position: number }
-  | { kind: "export_features"; extraction_id: string; what: "html" | "json" | "csv" | "neuronpedia" | "vectors" | "labels_csv" | "labels_jsonl" | "interpretations"; path: string; indices?: number[] | null; query?: FeatureQuery | null }
-  | { kind: "extraction_action"; extraction_id: string; action: "pause" | "resume" | "cancel" | "delete" }
-  | { kind: "extraction_form"; sae_id: string; extraction_id?: string | null }
-  | { kind: "feature_logits"; extraction_id: string; index: number }
-  | { kind: "feature_relations"; extraction_id: string; index: number }
-  | { kind: "import_labels"; extraction_id: string; path: string }
-  | { kind: "import_trainings"; training_ids?: string[] }
-  | { kind: "list_saes"; source?: string | null; model?: string | null; search?: string }
-  | { kind: "logits_action"; extraction_id: string; action: "start" | "pause" | "resume" | "cancel" }
-  | { kind: "open_feature"; extraction_id: string; index: number }
-  | { kind: "plan_labels"; extraction_id: string; asked: LabelRequest }
-  | { kind: "query_features"; extraction_id: string; query: FeatureQuery; offset?: number; limit?: number }
-  | { kind: "read_judged"; extraction_id: string; index: number; score_at: number }
-  | { kind: "read_loss_effect"; extraction_id: string; index: number; position?: number | null; text?: string | null; token?: number | null }
-  | { kind: "read_prompt"; extraction_id: string; text: string; rank_by?: "max" | "sum" | "token"; token?: number | null; hide_dense?: boolean; limit?: number }
-  | { kind: "refresh"; revision?: number }
-  | { kind: "show_download"; shown: boolean }
-  | { kind: "show_view"; view: ViewerView; before?: ViewerView | null }
-  | { kind: "start_extraction"; sae_id: string; values: Record<string, boolean | number | string | null> }
-  | { kind: "start_labels"; extraction_id: string; asked: LabelRequest; key?: string | null }
-  | { kind: "steer_feature"; extraction_id: string; index: number }
-  | { kind: "step_feature"; extraction_id: string; query: FeatureQuery; index: number; step: "previous" | "next" | "random" | "next_live" | "here" }
-  | { kind: "suggest_label"; extraction_id: string; index: number }
-  | { kind: "test_text"; extraction_id: string; index: number; text: string }
-  | { kind: "try_demo" };
-export type SteeringCommand =
-  | { kind: "refresh"; revision?: number }
-  | { kind: "steering_add"; sae_id: string; index: number; label?: string }
-  | { kind: "steering_browse" }
-  | { kind: "steering_choose"; sae_id: string }
-  | { kind: "steering_close" }
-  | { kind: "steering_copy" }
-  | { kind: "steering_demo" }
-  | { kind: "steering_edit"; rows?: SteeringEditRow[]; settings?: SteeringSettings | null }
-  | { kind: "steering_find"; sae_id: string; text: string }
-  | { kind: "steering_generate"; what?: "generate" | "sweep" }
-  | { kind: "steering_next"; number: number; text: "baseline" | "steered"; token: number }
-  | { kind: "steering_preset"; action: "save" | "load" | "delete"; name: string; replace?: boolean }
-  | { kind: "steering_presets" }
-  | { kind: "steering_preview"; key: string }
-  | { kind: "steering_read"; what?: "generate" | "sweep" }
-  | { kind: "steering_remove"; key: string }
-  | { kind: "steering_stop" }
-  | { kind: "steering_tokens"; prompt: string; chat?: boolean };
-/** Of the commands that are not here, null. */
-export interface Answers {
-  check: CheckResult;
-  checkpoint_action: StartedRun | ImportedSae;
-  comparison: SettingRow[];
-  comparison_table: ComparisonTableData;
-  create: StartedRun;
-  details: DetailsData;
-  export_runs: BulkResult;
-  export_templates: Record<"text", string>;
-  form_schema: FormData;
-  group_action: Record<"group_id", string>;
-  import_templates: Record<"names", string[]>;
-  list_stores: StoreRow[];
-  list_templates: TemplatesData;
-  metric_table: Record<"rows" | "total", number>;
-  pictures: Picture[];
-  refresh: unknown;
-  run_action: StartedRun;
-  run_actions: BulkResult;
-  save_template: Record<"template_id", string>;
-  train_demo: StartedRun;
-  train_longer: StartedRun;
-  hub_action: Record<"job_ids", string[]>;
-  hub_download: Record<"job_ids", string[]>;
-  hub_known: HubKnownData;
-  hub_list: HubListing;
-  hub_preview: Preview;
-  hub_rows: VariantRow[];
-  add_local: Record<"sae_id", string>;
-  begin_upload: Record<"upload_id", string>;
-  compare_saes: SaeComparison;
-  delete_saes: BulkResult;
-  describe_sae: SaeDetails;
-  edit_sae: Record<"sae_id", string>;
-  export_saes: BulkResult;
-  finish_upload: Record<"sae_id", string>;
-  import_trainings: BulkResult;
-  locate_sae: Record<"sae_id", string>;
-  measure_sae: SaeStatistics;
-  preview_card: CardPreview;
-  publish_sae: Record<"url", string>;
-  show_training: TrainingFacts;
-  upload_chunk: Record<"received", number>;
-  check_extraction: ExtractionCheck;
-  edit_feature: FeatureNotes;
-  expand_example: ExampleContext;
-  export_features: WrittenFile;
-  extraction_form: ExtractionFormData;
-  feature_logits: FeatureLogitsData;
-  feature_relations: FeatureRelationsData;
-  import_labels: Record<"imported" | "skipped", number>;
-  list_saes: SaeChoices;
-  open_feature: FeaturePage;
-  plan_labels: LabelPlan;
-  query_features: FeatureRows;
-  read_judged: JudgedLabel;
-  read_loss_effect: LossEffectData;
-  read_prompt: PromptData;
-  start_extraction: Record<"extraction_id", string>;
-  step_feature: FeaturePlace;
-  suggest_label: Suggestion;
-  test_text: TestedText;
-  try_demo: Record<"extraction_id", string>;
-  steering_add: Record<"key", string>;
-  steering_copy: Record<"text", string>;
-  steering_demo: Record<"sae_id", string>;
-  steering_edit: Record<"revision", number>;
-  steering_find: SteeringHits;
-  steering_generate: Record<"number", number>;
-  steering_next: SteeringNextData;
-  steering_preset: PresetRecord[];
-  steering_presets: PresetRecord[];
-  steering_preview: FeaturePage;
-  steering_read: SteeringTexts | null;
-  steering_tokens: string[];
+export interface PanelCommands {
+  chart(of: { reset_zoom?: boolean; training_ids?: string[]; followed?: string[]; x_axis?: "tokens" | "steps" | "time"; x_range?: "active" | "all"; metrics?: [string, string, string]; log_x?: boolean; log_y?: boolean; show_raw?: boolean; smoothing?: number; theme?: "light" | "dark" }): null;
+  check(of: { config: Record<string, unknown>; over?: Record<string, unknown[]> | null }): CheckResult;
+  checkpoint_action(of: { action: "continue" | "import" | "delete"; training_id: string; checkpoint_id: string }): StartedRun | ImportedSae;
+  compare(of: { training_ids?: string[] }): null;
+  comparison(of: { training_ids: string[] }): SettingRow[];
+  comparison_table(of: { training_ids: string[] }): ComparisonTableData;
+  create(of: { config: Record<string, unknown>; over?: Record<string, unknown[]> | null; retry_of?: string | null; spread?: boolean }): StartedRun;
+  details(of: { training_id: string }): DetailsData;
+  export_runs(of: { training_ids: string[]; folder: string }): BulkResult;
+  export_templates(of: { template_ids?: string[] }): Record<"text", string>;
+  form_schema(of: { training_id?: string | null; template_id?: string | null; preset?: string | null }): FormData;
+  group_action(of: { action: "pause" | "resume" | "stop" | "stop_without_saving" | "retry" | "delete"; group_id: string }): Record<"group_id", string>;
+  import_templates(of: { file: string; text: string }): Record<"names", string[]>;
+  list_stores(of: { architecture?: string }): StoreRow[];
+  list_templates(of: { search?: string }): TemplatesData;
+  metric_table(of: { training_id: string; names?: string[] | null; limit?: number; offset?: number }): Record<"rows" | "total", number>;
+  open_sae(of: { sae_id?: string | null }): null;
+  pareto(of: { y_axis?: "fvu" | "ce_loss_score" | null; scope?: string | null; reset_zoom?: boolean }): null;
+  pictures(of: { figure?: "charts" | "pareto" }): Picture[];
+  refresh(of: { revision?: number }): unknown;
+  rename(of: { training_id: string; name: string }): null;
+  rename_group(of: { group_id: string; name: string }): null;
+  run_action(of: { action: "pause" | "resume" | "stop" | "stop_without_saving" | "retry" | "delete" | "import" | "checkpoint"; training_id: string }): StartedRun;
+  run_actions(of: { action: "pause" | "resume" | "stop" | "stop_without_saving" | "retry" | "import" | "delete"; training_ids: string[] }): BulkResult;
+  save_template(of: { name: string; config?: Record<string, unknown> | null; training_id?: string | null; replace?: boolean }): Record<"template_id", string>;
+  template_action(of: { action: "rename" | "describe" | "favorite" | "unfavorite" | "delete"; template_id: string; name?: string | null; description?: string }): null;
+  train_demo(): StartedRun;
+  train_longer(of: { training_id: string; tokens: number }): StartedRun;
 }
+export type PanelCommand = Sent<PanelCommands>;
+export interface HubCommands {
+  hub_action(of: { action: "pause" | "resume" | "cancel" | "retry" | "clear"; job_ids: string[] }): Record<"job_ids", string[]>;
+  hub_download(of: { saes: ListedSae[]; apply_b_dec_to_input?: boolean | null }): Record<"job_ids", string[]>;
+  hub_known(): HubKnownData;
+  hub_list(of: { text?: string; release?: string; again?: boolean }): HubListing;
+  hub_open(of: { sae_id: string }): null;
+  hub_preview(of: { sae: ListedSae; device?: string; again?: boolean }): Preview;
+  hub_rows(of: { listing: number; offset: number; limit?: number }): VariantRow[];
+  hub_token(of: { token?: string | null }): null;
+  refresh(of: { revision?: number }): unknown;
+}
+export type HubCommand = Sent<HubCommands>;
+export interface SaeCommands {
+  add_local(of: { path: string; name?: string | null; model?: string | null; hook_name?: string | null; apply_b_dec_to_input?: boolean | null }): Record<"sae_id", string>;
+  begin_upload(of: { files: UploadFile[] }): Record<"upload_id", string>;
+  browse_saes(of: { source?: "trained" | "huggingface" | "gemma_scope" | "local" | null; model?: string | null; layer?: number | null; architecture?: string | null; format?: string | null; search?: string; sort?: "newest" | "oldest" | "name" | "model" | "layer" | "d_sae" | "size"; offset?: number }): null;
+  cancel_upload(of: { upload_id: string }): null;
+  compare_saes(of: { first: string; second: string }): SaeComparison;
+  delete_saes(of: { sae_ids: string[] }): BulkResult;
+  describe_sae(of: { sae_id: string }): SaeDetails;
+  edit_sae(of: { sae_id: string; name?: string | null; notes?: string | null; tags?: string[] | null }): Record<"sae_id", string>;
+  export_saes(of: { sae_ids: string[]; folder: string; format?: string }): BulkResult;
+  finish_upload(of: { upload_id: string; name?: string | null; model?: string | null; hook_name?: string | null; apply_b_dec_to_input?: boolean | null }): Record<"sae_id", string>;
+  import_trainings(of: { training_ids?: string[] }): BulkResult;
+  locate_sae(of: { sae_id: string; path: string }): Record<"sae_id", string>;
+  measure_sae(of: { sae_id: string }): SaeStatistics;
+  preview_card(of: { sae_id: string; repo_id: string; token?: string | null }): CardPreview;
+  publish_sae(of: { sae_id: string; repo_id: string; private?: boolean; token?: string | null }): Record<"url", string>;
+  refresh(of: { revision?: number }): unknown;
+  select_saes(of: { sae_ids: string[] }): null;
+  show_below(of: { what: "download" | "extractions" | "steering"; shown: boolean; sae_id?: string | null }): null;
+  show_training(of: { training_id: string }): TrainingFacts;
+  train_demo(): StartedRun;
+  upload_chunk(of: { upload_id: string; file: number; offset: number }): Record<"received", number>;
+}
+export type SaeCommand = Sent<SaeCommands>;
+export interface ViewerCommands {
+  cancel_labels(of: { job_id: string }): null;
+  check_extraction(of: { sae_id: string; values: Record<string, boolean | number | string | null> }): ExtractionCheck;
+  edit_feature(of: { extraction_id: string; index: number; label?: string | null; description?: string | null; notes?: string | null; starred?: boolean | null }): FeatureNotes;
+  expand_example(of: { extraction_id: string; index: number; position: number }): ExampleContext;
+  export_features(of: { extraction_id: string; what: "html" | "json" | "csv" | "neuronpedia" | "vectors" | "labels_csv" | "labels_jsonl" | "interpretations"; path: string; indices?: number[] | null; query?: FeatureQuery | null }): WrittenFile;
+  extraction_action(of: { extraction_id: string; action: "pause" | "resume" | "cancel" | "delete" }): null;
+  extraction_form(of: { sae_id: string; extraction_id?: string | null }): ExtractionFormData;
+  feature_logits(of: { extraction_id: string; index: number }): FeatureLogitsData;
+  feature_relations(of: { extraction_id: string; index: number }): FeatureRelationsData;
+  import_labels(of: { extraction_id: string; path: string }): Record<"imported" | "skipped", number>;
+  import_trainings(of: { training_ids?: string[] }): BulkResult;
+  list_saes(of: { source?: string | null; model?: string | null; search?: string }): SaeChoices;
+  logits_action(of: { extraction_id: string; action: "start" | "pause" | "resume" | "cancel" }): null;
+  open_feature(of: { extraction_id: string; index: number }): FeaturePage;
+  plan_labels(of: { extraction_id: string; asked: LabelRequest }): LabelPlan;
+  query_features(of: { extraction_id: string; query: FeatureQuery; offset?: number; limit?: number }): FeatureRows;
+  read_judged(of: { extraction_id: string; index: number; score_at: number }): JudgedLabel;
+  read_loss_effect(of: { extraction_id: string; index: number; position?: number | null; text?: string | null; token?: number | null }): LossEffectData;
+  read_prompt(of: { extraction_id: string; text: string; rank_by?: "max" | "sum" | "token"; token?: number | null; hide_dense?: boolean; limit?: number }): PromptData;
+  refresh(of: { revision?: number }): unknown;
+  show_download(of: { shown: boolean }): null;
+  show_view(of: { view: ViewerView; before?: ViewerView | null }): null;
+  start_extraction(of: { sae_id: string; values: Record<string, boolean | number | string | null> }): Record<"extraction_id", string>;
+  start_labels(of: { extraction_id: string; asked: LabelRequest; key?: string | null }): null;
+  steer_feature(of: { extraction_id: string; index: number }): null;
+  step_feature(of: { extraction_id: string; query: FeatureQuery; index: number; step: "previous" | "next" | "random" | "next_live" | "here" }): FeaturePlace;
+  suggest_label(of: { extraction_id: string; index: number }): Suggestion;
+  test_text(of: { extraction_id: string; index: number; text: string }): TestedText;
+  try_demo(): Record<"extraction_id", string>;
+}
+export type ViewerCommand = Sent<ViewerCommands>;
+export interface SteeringCommands {
+  refresh(of: { revision?: number }): unknown;
+  steering_add(of: { sae_id: string; index: number; label?: string }): Record<"key", string>;
+  steering_browse(): null;
+  steering_choose(of: { sae_id: string }): null;
+  steering_close(): null;
+  steering_copy(): Record<"text", string>;
+  steering_demo(): Record<"sae_id", string>;
+  steering_edit(of: { rows?: SteeringEditRow[]; settings?: SteeringSettings | null }): Record<"revision", number>;
+  steering_find(of: { sae_id: string; text: string }): SteeringHits;
+  steering_generate(of: { what?: "generate" | "sweep" }): Record<"number", number>;
+  steering_next(of: { number: number; text: "baseline" | "steered"; token: number }): SteeringNextData;
+  steering_preset(of: { action: "save" | "load" | "delete"; name: string; replace?: boolean }): PresetRecord[];
+  steering_presets(): PresetRecord[];
+  steering_preview(of: { key: string }): FeaturePage;
+  steering_read(of: { what?: "generate" | "sweep" }): SteeringTexts | null;
+  steering_remove(of: { key: string }): null;
+  steering_stop(): null;
+  steering_tokens(of: { prompt: string; chat?: boolean }): string[];
+}
+export type SteeringCommand = Sent<SteeringCommands>;
+type Commands = PanelCommands & HubCommands & SaeCommands & ViewerCommands & SteeringCommands;
+type Arguments<M> = M extends (of: infer A) => unknown ? A : never;
+type Sent<M> = { [K in keyof M & string]: { kind: K } & Arguments<M[K]> }[keyof M & string];
+export type Answers = { [K in keyof Commands]: ReturnType<Commands[K]> };
 export const EMPTY_STATE: PanelState = {"revision": 0, "workspace": "default workspace", "notice": null, "updated_at": 0.0, "cards": [], "total": 0, "jobs": 0, "charts": {"training_ids": [], "followed": [], "x_axis": "tokens", "x_range": "active", "metrics": ["loss", "l0", "fvu"], "log_x": false, "log_y": true, "show_raw": true, "smoothing": 40, "theme": "light", "longer": false, "zoomed": false, "summaries": [], "choices": {}}, "devices": [], "compare": null, "templates_revision": 0, "sae_shown": null};
 export const EMPTY_HUB: HubState = {"revision": 0, "workspace": "default workspace", "notice": null, "updated_at": 0.0, "repository": "", "downloads": [], "devices": [], "known": 0, "has_token": false, "account": null, "can_open": false, "embedded": false};
 export const EMPTY_BROWSER: SaeBrowserState = {"revision": 0, "workspace": "default workspace", "notice": null, "updated_at": 0.0, "cards": [], "matching": 0, "matching_bytes": 0, "total": 0, "page_size": 50, "query": {"source": null, "model": null, "layer": null, "architecture": null, "format": null, "search": "", "sort": "newest", "offset": 0}, "facets": {"source": [], "model": [], "layer": [], "architecture": [], "format": []}, "not_imported": {"total": 0, "runs": []}, "selected": [], "export_formats": [], "below": "", "revealed": null};
 export const EMPTY_VIEWER: ViewerState = {"revision": 0, "workspace": "default workspace", "notice": null, "updated_at": 0.0, "code": "", "below": "", "cards": [], "total": 0, "active": 0, "open": null, "view": {"tab": "features", "extraction_id": null, "feature": null, "query": {"search": "", "show": "all", "sort": "index", "descending": false}, "context": "snippet", "line_breaks": false, "prompt": "", "test": "", "dialog_sae": null}, "n_saes": 0, "labelling": null, "features_revision": 0};
 export const EMPTY_STEERING: SteeringState = {"revision": 0, "workspace": "default workspace", "notice": null, "updated_at": 0.0, "saes": [], "sae_id": "", "rows": [], "settings": {"positions": "all", "steer_bos": false, "prepend_bos": true, "chat": false, "multiplier": 1.0, "prompt": "", "new_tokens": 60, "temperature": 0.7, "top_p": 0.95, "frequency_penalty": 0.0, "seed": 16, "strengths": [-4.0, -2.0, 0.0, 2.0, 4.0], "swept": ""}, "gauge": {"ratio": null, "over": ""}, "run": {"number": 0, "kind": "generate", "status": "idle", "phase": "", "texts": [], "seconds": 0.0, "problem": null}, "generated": 0, "swept": 0, "presets": 0, "code": "", "can_browse": false, "can_close": false, "embedded": false};
-export const ALL_SAES: SaeQuery = {"source": null, "model": null, "layer": null, "architecture": null, "format": null, "search": "", "sort": "newest", "offset": 0};
-export const FIRST_VIEW: ViewerView = {"tab": "features", "extraction_id": null, "feature": null, "query": {"search": "", "show": "all", "sort": "index", "descending": false}, "context": "snippet", "line_breaks": false, "prompt": "", "test": "", "dialog_sae": null};
 export const PAGE = 2000;
 export const NEW_TOKENS = 4096;
 export const TEMPLATE_BYTES = 8388608;

@@ -1,7 +1,7 @@
 import { waitFor, within } from "@testing-library/preact";
 import { describe, expect, it, vi } from "vitest";
 import { EXT, viewer } from "../../demo/viewer";
-import { FIRST_VIEW } from "../../src/lib/wire";
+import { EMPTY_VIEWER } from "../../src/lib/wire";
 import { ready, type Shown, selected, sent, show, shown } from "./harness";
 
 const rows = ({ page }: Shown) => [
@@ -225,7 +225,7 @@ describe("own text", () => {
 
 it("restores the choice of context and line breaks", async () => {
   const view = show(
-    viewer({ view: { ...FIRST_VIEW, extraction_id: EXT, feature: 7451, context: "short", line_breaks: true } }),
+    viewer({ view: { ...EMPTY_VIEWER.view, extraction_id: EXT, feature: 7451, context: "short", line_breaks: true } }),
   );
   const page = await ready(view);
   expect(page.getByRole("radio", { name: "Short" }).getAttribute("aria-checked")).toBe("true");

@@ -2,7 +2,7 @@ import { waitFor, within } from "@testing-library/preact";
 import { describe, expect, it } from "vitest";
 import { RUNS } from "../../demo/library";
 import { CARDS, EXT, extraction, FAILED, LOGITS_JOB, NO_SAES, RUNNING, viewer } from "../../demo/viewer";
-import { FIRST_VIEW } from "../../src/lib/wire";
+import { EMPTY_VIEWER } from "../../src/lib/wire";
 import { type Shown, sent, show } from "./harness";
 
 const GEMMA = "gemma-scope-2b-res-l12-16k-l0-82";
@@ -172,7 +172,7 @@ describe("Start extraction", () => {
   };
 
   it("offers the demo SAE where the library has none", async () => {
-    const view = show(viewer({ open: null, cards: [], view: FIRST_VIEW }), { says: { list_saes: NO_SAES } });
+    const view = show(viewer({ open: null, cards: [], view: EMPTY_VIEWER.view }), { says: { list_saes: NO_SAES } });
     await view.user.click(view.page.getAllByRole("button", { name: "Start extraction" })[0] as HTMLElement);
     const dialog = within(await view.page.findByRole("dialog", { name: "Choose an SAE" }));
     await view.user.click(await dialog.findByRole("button", { name: "Try the demo SAE" }));
@@ -180,7 +180,7 @@ describe("Start extraction", () => {
     expect(sent(view.model, "try_demo")).toHaveLength(1);
   });
   it("offers the ways to get one where the library has none", async () => {
-    const state = viewer({ open: null, cards: [], view: FIRST_VIEW, code: "ws" });
+    const state = viewer({ open: null, cards: [], view: EMPTY_VIEWER.view, code: "ws" });
     const view = show(state, { says: { list_saes: NO_SAES } });
     await view.user.click(view.page.getAllByRole("button", { name: "Start extraction" })[0] as HTMLElement);
     const dialog = within(await view.page.findByRole("dialog", { name: "Choose an SAE" }));
@@ -302,7 +302,7 @@ describe("Start extraction", () => {
 });
 
 describe("asked for by Python or by the SAE browser", () => {
-  const view = { ...FIRST_VIEW, dialog_sae: "sae_gemma" };
+  const view = { ...EMPTY_VIEWER.view, dialog_sae: "sae_gemma" };
   it("opens with the options of that SAE, and says when it is closed", async () => {
     const shown = show(viewer({ open: null, view }));
     const form = within(await shown.page.findByRole("dialog", { name: "Start extraction" }));
@@ -329,7 +329,7 @@ describe("asked for by Python or by the SAE browser", () => {
 
 it("says why the features of an extraction cannot be shown, in place of waiting for them", () => {
   const notice = { what: "The files are gone.", where: null, hint: "Extract again.", kind: "error" };
-  const shown = show(viewer({ open: null, notice, view: { ...FIRST_VIEW, extraction_id: EXT, feature: 3 } }));
+  const shown = show(viewer({ open: null, notice, view: { ...EMPTY_VIEWER.view, extraction_id: EXT, feature: 3 } }));
   expect(shown.page.getAllByRole("alert")[0]?.textContent).toContain("The files are gone. Extract again.");
   expect(shown.page.queryByText("Opening the features…")).toBeNull();
   expect(shown.page.getByRole("list", { name: "Extractions" })).toBeTruthy();

@@ -1,11 +1,11 @@
 import { fireEvent, waitFor, within } from "@testing-library/preact";
 import { describe, expect, it } from "vitest";
 import { EXT, opened, viewer } from "../../demo/viewer";
-import { FIRST_VIEW } from "../../src/lib/wire";
+import { EMPTY_VIEWER } from "../../src/lib/wire";
 import { grid, press, ready, selected, sent, show, shown } from "./harness";
 
 const many = (index = 0) =>
-  viewer({ open: opened({ d_sae: 131_072 }), view: { ...FIRST_VIEW, extraction_id: EXT, feature: index } });
+  viewer({ open: opened({ d_sae: 131_072 }), view: { ...EMPTY_VIEWER.view, extraction_id: EXT, feature: index } });
 const rowsOf = (view: ReturnType<typeof show>) => within(grid(view)).getAllByRole("row");
 
 describe("the list of features", () => {
@@ -137,7 +137,7 @@ describe("the list of features", () => {
   });
 
   it("shows top tokens for a label, and what did not fire", async () => {
-    const [view] = await shown(viewer({ view: { ...FIRST_VIEW, extraction_id: EXT, feature: 7460 } }));
+    const [view] = await shown(viewer({ view: { ...EMPTY_VIEWER.view, extraction_id: EXT, feature: 7460 } }));
     await waitFor(() => expect(selected(view)).toBe("7460"));
     const dead = rowsOf(view).find((row) => row.querySelector(".n")?.textContent === "7460");
     expect(dead?.textContent).toContain("did not fire");

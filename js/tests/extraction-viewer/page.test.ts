@@ -2,11 +2,11 @@ import { waitFor, within } from "@testing-library/preact";
 import { describe, expect, it, vi } from "vitest";
 import { HOSTILE } from "../../demo/fake";
 import { EXT, extraction, opened, viewer } from "../../demo/viewer";
-import { FIRST_VIEW } from "../../src/lib/wire";
+import { EMPTY_VIEWER } from "../../src/lib/wire";
 import { skipping } from "../harness";
 import { feature, press, ready, selected, sent, show, shown } from "./harness";
 
-const at = (index: number) => viewer({ view: { ...FIRST_VIEW, extraction_id: EXT, feature: index } });
+const at = (index: number) => viewer({ view: { ...EMPTY_VIEWER.view, extraction_id: EXT, feature: index } });
 
 describe("the page of a feature", () => {
   it("has its figures, and what they mean", async () => {
@@ -300,7 +300,12 @@ describe("exports", () => {
   it("are of all features, of those in the list, or of the one shown", async () => {
     const view = show(
       viewer({
-        view: { ...FIRST_VIEW, extraction_id: EXT, feature: 7451, query: { ...FIRST_VIEW.query, search: "whom" } },
+        view: {
+          ...EMPTY_VIEWER.view,
+          extraction_id: EXT,
+          feature: 7451,
+          query: { ...EMPTY_VIEWER.view.query, search: "whom" },
+        },
       }),
     );
     await ready(view);

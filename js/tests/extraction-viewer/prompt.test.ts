@@ -1,7 +1,7 @@
 import { waitFor, within } from "@testing-library/preact";
 import { expect, it } from "vitest";
 import { EXT, viewer } from "../../demo/viewer";
-import { FIRST_VIEW } from "../../src/lib/wire";
+import { EMPTY_VIEWER } from "../../src/lib/wire";
 import { ready, type Shown, sent, show } from "./harness";
 
 const TEXT = "The captain of the ship";
@@ -58,7 +58,7 @@ it("opens a feature", async () => {
 });
 
 it("is read by itself when the view says so, and keeps its table when it fails later", async () => {
-  const view = show(viewer({ view: { ...FIRST_VIEW, tab: "prompt", extraction_id: EXT, prompt: TEXT } }));
+  const view = show(viewer({ view: { ...EMPTY_VIEWER.view, tab: "prompt", extraction_id: EXT, prompt: TEXT } }));
   await view.page.findByRole("table", { name: "Features by token" });
   expect(sent(view.model, "read_prompt")).toHaveLength(1);
   view.model.options.failures = { read_prompt: { what: "Out of memory.", hint: "Shorten it." } };

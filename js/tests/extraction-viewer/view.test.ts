@@ -1,10 +1,10 @@
 import { fireEvent, waitFor } from "@testing-library/preact";
 import { describe, expect, it } from "vitest";
 import { EXT, viewer } from "../../demo/viewer";
-import { FIRST_VIEW, type ViewerView } from "../../src/lib/wire";
+import { EMPTY_VIEWER, type ViewerView } from "../../src/lib/wire";
 import { press, ready, selected, sent, show, shown } from "./harness";
 
-const at = (change: Partial<ViewerView>) => ({ ...FIRST_VIEW, extraction_id: EXT, feature: 7451, ...change });
+const at = (change: Partial<ViewerView>) => ({ ...EMPTY_VIEWER.view, extraction_id: EXT, feature: 7451, ...change });
 const wait = (ms: number) => new Promise((done) => setTimeout(done, ms));
 
 describe("what a view shows", () => {

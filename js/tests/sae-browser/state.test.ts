@@ -2,7 +2,7 @@
 import { describe, expect, it } from "vitest";
 import { library, SAES, sae } from "../../demo/library";
 import { linearAxis, linearTicks, niceCeiling, powerTicks, shortNumber, tickTexts } from "../../src/lib/histogram";
-import { ALL_SAES } from "../../src/lib/wire";
+import { EMPTY_BROWSER } from "../../src/lib/wire";
 import { tagsOf } from "../../src/sae-browser/drawer";
 import {
   ageWords,
@@ -40,13 +40,13 @@ describe("words", () => {
     expect(modelLine(sae({ model: null, layer: null, site: "" }))).toEqual(["model unknown"]);
   });
   it("says what the filters ask for", () => {
-    expect(filterWords(facets, { ...ALL_SAES, source: "trained", search: " k32 " })).toBe(
+    expect(filterWords(facets, { ...EMPTY_BROWSER.query, source: "trained", search: " k32 " })).toBe(
       "Source is Trained and the search is “k32”.",
     );
-    expect(filterWords(facets, { ...ALL_SAES, search: "k32" })).toBe("The search is “k32”.");
+    expect(filterWords(facets, { ...EMPTY_BROWSER.query, search: "k32" })).toBe("The search is “k32”.");
   });
   it("keeps a chosen value among the choices when nothing has it any more", () => {
-    const query = { ...ALL_SAES, layer: 99 };
+    const query = { ...EMPTY_BROWSER.query, layer: 99 };
     expect(choicesOf(facets, query, "layer").at(-1)).toEqual({ value: "99", label: "99", count: 0 });
     expect(choicesOf(facets, query, "source")).toBe(facets.source);
   });
