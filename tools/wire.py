@@ -23,7 +23,7 @@ from pydantic import BaseModel, TypeAdapter
 from saewidgets.config.templates import MAX_BYTES
 from saewidgets.hub_records import HubWarning, Preview
 from saewidgets.render.labels import FORMATS
-from saewidgets.widgets.commands import Command, Commands
+from saewidgets.widgets.commands import Commands
 from saewidgets.widgets.download.commands import DownloadCommands
 from saewidgets.widgets.extraction_viewer.commands import ViewerCommands
 from saewidgets.widgets.messages import features, hub, saes, steering, training, wire
