@@ -14,37 +14,19 @@ export const shadeClass = (value: number, max: number): string => {
   return step > 0 ? `a${step}` : "";
 };
 
-/** Marks that turn the direction of what follows, and others that nobody sees. */
-const isHidden = (code: number): boolean =>
-  code === 0x061c ||
-  (code >= 0x200b && code <= 0x200f && code !== 0x200d && code !== 0x200c) ||
-  (code >= 0x202a && code <= 0x202e) ||
-  (code >= 0x2060 && code <= 0x206f) ||
-  code === 0xfeff;
+/** Controls, marks that turn the direction of what follows, and others that nobody sees. */
+const UNSEEN = /[\p{Cc}\u061c\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\ufeff]/gu;
 
-const isLineEnd = (code: number): boolean => code === 10 || code === 13 || code === 0x2028 || code === 0x2029;
-
-function pictureOf(code: number): string {
-  if (code === 9) return "\t";
+function pictureOf(letter: string): string {
+  if ("\t\r\n".includes(letter)) return letter;
+  const code = letter.charCodeAt(0);
   if (code < 0x20) return String.fromCharCode(0x2400 + code);
   if (code === 0x7f) return "\u2421";
   return `⟨${code.toString(16).toUpperCase()}⟩`;
 }
 
 /** `text` with a picture for every character that cannot be seen or would turn the text around it. Line ends stay. */
-export function visible(text: string): string {
-  let out = "";
-  let from = 0;
-  for (let i = 0; i < text.length; i += 1) {
-    const code = text.charCodeAt(i);
-    if (isLineEnd(code)) continue;
-    if (code >= 0x20 && code < 0x7f) continue;
-    if (!(code < 0x20 || (code >= 0x7f && code < 0xa0) || isHidden(code))) continue;
-    out += text.slice(from, i) + pictureOf(code);
-    from = i + 1;
-  }
-  return from === 0 ? text : out + text.slice(from);
-}
+export const visible = (text: string): string => text.replace(UNSEEN, pictureOf);
 
 /** The pictures of the characters in a text that a text box does not draw, each once. */
 export function hiddenIn(text: string): string[] {
@@ -68,18 +50,16 @@ const LINE = 300; // of a label
 
 export const line = (text: string): string => visible(cut(text, LINE)).replace(/[\r\n\t\u2028\u2029]+/g, " ");
 
-interface Chip {
-  /** One · for each leading space. */
-  dots: string;
-  rest: string;
+/** At most `most` characters, with what line ends and tabs are drawn as; and the number of leading spaces. */
+function drawn(text: string, most: number, end: string, tab: string): [string, number] {
+  const all = visible(cut(text, most)).replace(/\r\n?|[\n\u2028\u2029]/g, end);
+  const short = all.replaceAll("\t", tab);
+  return [short, /^ */.exec(short)?.[0].length ?? 0];
 }
 
-/** A token on its own: `·ship`, `↵`. */
-export function chip(text: string, most = TOKEN): Chip {
-  const short = visible(cut(text, most))
-    .replace(/\r\n?|[\n\u2028\u2029]/g, "↵")
-    .replaceAll("\t", "⇥");
-  const spaces = /^ */.exec(short)?.[0].length ?? 0;
+/** A token on its own: `·ship`, `↵`; `dots`: one · for each leading space. */
+export function chip(text: string, most = TOKEN) {
+  const [short, spaces] = drawn(text, most, "↵", "⇥");
   return { dots: "·".repeat(spaces), rest: short.slice(spaces) };
 }
 
@@ -88,17 +68,11 @@ export const chipText = (text: string, most = TOKEN): string => {
   return dots + rest;
 };
 
-interface Drawn {
-  space: string;
-  body: string;
-}
-
 /** A token within its text. `end`: what a line end is drawn as: a space, "↵", or that and a new line. */
-export function draw(text: string, end: " " | "↵" | "↵\n"): Drawn {
-  const short = visible(cut(text, TOKEN));
-  const one = short.replace(/\r\n?|[\n\u2028\u2029]/g, end).replaceAll("\t", end === " " ? " " : "⇥");
-  const space = /^ */.exec(one)?.[0] ?? "";
-  return space.length === one.length ? { space: "", body: one } : { space, body: one.slice(space.length) };
+export function draw(text: string, end: " " | "↵" | "↵\n") {
+  const [short, all] = drawn(text, TOKEN, end, end === " " ? " " : "⇥");
+  const spaces = all === short.length ? 0 : all; // a token of nothing else is its own body
+  return { space: short.slice(0, spaces), body: short.slice(spaces) };
 }
 
 const SHOWN = 6;
@@ -110,7 +84,7 @@ export function HiddenNote({ text }: { text: string }) {
   return <p class="xs t2 hidden-note">{`Not drawn in the box: ${names}`}</p>;
 }
 
-export function TokenChip({ text, most }: { text: string; most?: number }) {
+export function TokenChip({ text, most }: { text: string; most?: number | undefined }) {
   const { dots, rest } = chip(text, most);
   return (
     <span class="tk" title={rest.length > 12 ? chipText(text, 500) : undefined}>
@@ -120,15 +94,17 @@ export function TokenChip({ text, most }: { text: string; most?: number }) {
   );
 }
 
+export const Chips = ({ of, most }: { of: readonly string[]; most?: number }) => (
+  <span class="ul">
+    {of.map((token, i) => (
+      <TokenChip key={`${i} ${token}`} text={token} most={most} />
+    ))}
+  </span>
+);
+
 /** What stands for a label: the text, or the strongest tokens of a feature without one. */
 export function LabelOrTokens({ label, tokens, none }: { label: string; tokens: readonly string[]; none: string }) {
   if (label) return <bdi>{label}</bdi>;
   if (tokens.length === 0) return <span class="t3">{none}</span>;
-  return (
-    <span class="ul">
-      {tokens.slice(0, 3).map((token, i) => (
-        <TokenChip key={`${i} ${token}`} text={token} most={24} />
-      ))}
-    </span>
-  );
+  return <Chips of={tokens.slice(0, 3)} most={24} />;
 }
