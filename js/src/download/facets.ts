@@ -39,18 +39,16 @@ export const chosen = (choices: Choices, facet: Facet): string | null =>
 export function optionsOf(rows: readonly VariantRow[], facet: Facet, choices: Choices): Option[] {
   const place = choices.findIndex(([name]) => name === facet);
   const pool = matching(rows, place < 0 ? choices : choices.slice(0, place));
-  const found = new Map<string, Option & { row: VariantRow }>();
-  for (const row of pool) {
+  const found = new Map<string, Option>();
+  for (const row of pool.sort((a, b) => order(a, b, facet))) {
     const value = keyIn(row, facet);
     if (value === null) continue;
-    const option = found.get(value) ?? { value, label: WORDS[facet](value), count: 0, canonical: false, row };
+    const option = found.get(value) ?? { value, label: WORDS[facet](value), count: 0, canonical: false };
     option.count += 1;
     option.canonical ||= row.canonical;
     found.set(value, option);
   }
-  return [...found.values()]
-    .sort((a, b) => order(a.row, b.row, facet))
-    .map(({ value, label, count, canonical }) => ({ value, label, count, canonical }));
+  return [...found.values()];
 }
 
 const SITE_ORDER = ["resid_pre", "resid_mid", "resid_post", "mlp_out", "attn_out", "transcoder"];
@@ -67,12 +65,9 @@ function order(a: VariantRow, b: VariantRow, facet: Facet): number {
 
 /** `choices` after `value` (null: none) was chosen; where only the L0 is open, the canonical one is taken. */
 export function choose(rows: readonly VariantRow[], choices: Choices, facet: Facet, value: string | null): Choices {
-  const next: [Facet, string][] =
-    value === null
-      ? choices.filter(([name]) => name !== facet).map(([name, v]) => [name, v])
-      : choices.some(([name]) => name === facet)
-        ? choices.map(([name, v]) => [name, name === facet ? value : v])
-        : [...choices.map(([name, v]): [Facet, string] => [name, v]), [facet, value]];
+  const next = new Map(choices);
+  if (value === null) next.delete(facet);
+  else next.set(facet, value); // in the place of the one before
   const kept: [Facet, string][] = [];
   for (const choice of next) if (matching(rows, [...kept, choice]).length > 0) kept.push(choice);
   if (facet === "l0") return kept;

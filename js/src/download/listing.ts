@@ -149,25 +149,16 @@ function textOf(row: wire.VariantRow): string {
   return text;
 }
 
-export interface Columns {
-  layer: boolean;
-  site: boolean;
-  width: boolean;
-  l0: boolean;
-  format: boolean;
-  badges: boolean;
-}
-
-export function columnsOf(rows: readonly wire.VariantRow[]): Columns {
-  return {
-    layer: rows.some((row) => row.layer !== null),
-    site: rows.some((row) => row.site !== null),
-    width: rows.some((row) => row.d_sae !== null || row.width !== null),
-    l0: rows.some((row) => row.l0 !== null),
-    format: new Set(rows.map((row) => row.format)).size > 1,
-    badges: rows.some((row) => row.cached || row.canonical),
-  };
-}
+/** Which columns have something to say. */
+export const columnsOf = (rows: readonly wire.VariantRow[]) => ({
+  layer: rows.some((row) => row.layer !== null),
+  site: rows.some((row) => row.site !== null),
+  width: rows.some((row) => row.d_sae !== null || row.width !== null),
+  l0: rows.some((row) => row.l0 !== null),
+  format: new Set(rows.map((row) => row.format)).size > 1,
+  badges: rows.some((row) => row.cached || row.canonical),
+});
+export type Columns = ReturnType<typeof columnsOf>;
 
 /** What a download of these would fetch, as far as the listing tells: what is cached costs nothing. */
 export const toFetch = (rows: readonly wire.VariantRow[]): number =>
