@@ -48,6 +48,8 @@ CONSTANTS = {
     "EMPTY_BROWSER": saes.SaeBrowserState(),
     "EMPTY_VIEWER": features.ViewerState(),
     "EMPTY_STEERING": steering.SteeringState(),
+    "PLAIN_FIELD": training.FormField(name="", label="", type="text", section="where"),
+    "LABELS": features.LabelRequest(),
 }
 NUMBERS = {"PAGE": hub.PAGE, "NEW_TOKENS": steering.NEW_TOKENS, "TEMPLATE_BYTES": MAX_BYTES}
 WORDS = {"FORMATS": FORMATS}

@@ -4,7 +4,7 @@ import * as f from "../lib/format";
 import { Choice, PathForm } from "../lib/forms";
 import { Menu, put, Question } from "../lib/kit";
 import { DoneNote, ItemNotes } from "../lib/notes";
-import { EMPTY_VIEWER, type ExportKind, type LabelRequest, type OpenExtraction } from "../lib/wire";
+import { type ExportKind, LABELS, type OpenExtraction } from "../lib/wire";
 import { LabelJobRow, LabelModel } from "./label-model";
 import { PANEL, type Store } from "./store";
 import { EXPORTS, slug } from "./words";
@@ -76,21 +76,8 @@ function scopesOf(store: Store, open: OpenExtraction, one: boolean): Scopes {
 function LabelAll({ store, open, onClose }: { store: Store; open: OpenExtraction; onClose: () => void }) {
   const left = Math.max(0, open.d_sae - open.dead - open.labelled);
   const { problem, busy } = store.labelling.plan.value;
-  const asked: LabelRequest = {
-    llm: "heuristic",
-    base_url: null,
-    model: null,
-    key_env: null,
-    index: null,
-    query: EMPTY_VIEWER.view.query,
-    limit: open.d_sae,
-    unlabelled: true,
-    score: false,
-    price: null,
-    max_cost: null,
-  };
   const go = async () => {
-    if (await store.labelling.start(open.id, asked)) onClose();
+    if (await store.labelling.start(open.id, { ...LABELS, llm: "heuristic", limit: open.d_sae })) onClose();
   };
   return (
     <Question

@@ -202,12 +202,7 @@ export function visibleFields(data: FormData, values: Values): FormField[] {
   const rank: Section[] = ["model", "where", "sae", "training", "advanced"];
   return data.fields
     .filter((field) => field.architectures.length === 0 || field.architectures.includes(architecture))
-    .map((field, i) => ({ field, i }))
-    .sort(
-      (a, b) =>
-        rank.indexOf(a.field.section) - rank.indexOf(b.field.section) || first(a.field) - first(b.field) || a.i - b.i,
-    )
-    .map(({ field }) => field);
+    .sort((a, b) => rank.indexOf(a.section) - rank.indexOf(b.section) || first(a) - first(b));
 }
 
 /** Does the dataset of the form name a store of activations? Then no language model runs. */

@@ -9,7 +9,14 @@ import { SettingField } from "../lib/forms";
 import { Icon } from "../lib/icons";
 import { into, Pick, put, Search } from "../lib/kit";
 import { Failed, Warning } from "../lib/notes";
-import type { CheckResult, EstimateData, FormField, OtherDeviceData, Section } from "../lib/wire";
+import {
+  type CheckResult,
+  type EstimateData,
+  type FormField,
+  type OtherDeviceData,
+  PLAIN_FIELD,
+  type Section,
+} from "../lib/wire";
 import { SaveTemplate } from "./card-forms";
 import { FormController } from "./form-controller";
 import * as form from "./form-state";
@@ -429,45 +436,28 @@ function Suggestions({ controller, field }: FieldProps) {
   );
 }
 
-const own = (name: string, label: string, help: string, type: FormField["type"]): FormField => ({
-  name,
-  label,
-  help,
-  type,
-  choices: [],
-  words: [],
-  default: null,
-  minimum: null,
-  maximum: null,
-  optional: false,
-  empty: "",
-  section: "where",
-  group: "",
-  architectures: [],
-  needs: "",
-});
-
-export const LAYER_FIELD = own(
-  form.LAYER,
-  "Layer",
-  "Which transformer block, counted from 0. Together with Site it makes the hook name. Several, as in 4, 6, 8 or 0-3, " +
+export const LAYER_FIELD: FormField = {
+  ...PLAIN_FIELD,
+  name: form.LAYER,
+  label: "Layer",
+  help:
+    "Which transformer block, counted from 0. Together with Site it makes the hook name. Several, as in 4, 6, 8 or 0-3, " +
     "start one training each in one job: the model runs once for all of them.",
-  "text",
-);
-export const SITE_FIELD = own(
-  form.SITE,
-  "Site",
-  "What is read in that block: the residual stream before or after it, or what its MLP or attention adds.",
-  "choice",
-);
-export const HEAD_FIELD = {
-  ...own(
-    form.HEAD,
-    "Head",
+};
+export const SITE_FIELD: FormField = {
+  ...PLAIN_FIELD,
+  name: form.SITE,
+  label: "Site",
+  help: "What is read in that block: the residual stream before or after it, or what its MLP or attention adds.",
+  type: "choice",
+};
+export const HEAD_FIELD: FormField = {
+  ...PLAIN_FIELD,
+  name: form.HEAD,
+  label: "Head",
+  help:
     "Which head of attention, counted from 0. Empty reads all of them side by side. Several, as in 0, 5 or 0-3, start one " +
-      "training each in one job.",
-    "text",
-  ),
+    "training each in one job.",
   empty: "All",
 };
 
