@@ -9,7 +9,7 @@ import { Field, InlineForm } from "../lib/forms";
 import { Card, Empty, Facts, Pick, put, Question, Search } from "../lib/kit";
 import { DoneNote, Failed, ItemNotes } from "../lib/notes";
 import { CommandError } from "../lib/rpc";
-import { type PanelCommand, TEMPLATE_BYTES, type TemplateRecord } from "../lib/wire";
+import { type PanelCommand, TEMPLATE_BYTES, type TemplateAct, type TemplateRecord } from "../lib/wire";
 import { SaveTemplate } from "./card-forms";
 import type { Store } from "./store";
 
@@ -156,18 +156,10 @@ export function Templates({ store }: { store: Store }) {
                 close();
                 store.form.value = { template: { id: row.id, name: row.name } };
               }}
-              onRename={(name) =>
-                act("Rename", { kind: "template_action", action: "rename", template_id: row.id, name })
+              onAct={(word, action, change) =>
+                act(word, { kind: "template_action", action, template_id: row.id, ...change })
               }
-              onDescribe={(description) =>
-                act("Description", { kind: "template_action", action: "describe", template_id: row.id, description })
-              }
-              onFavorite={() => {
-                const action = row.favorite ? "unfavorite" : "favorite";
-                void act("Favourite", { kind: "template_action", action, template_id: row.id });
-              }}
               onExport={() => giveOut([row])}
-              onDelete={() => act("Delete", { kind: "template_action", action: "delete", template_id: row.id })}
             />
           ))}
         </ul>
@@ -181,16 +173,17 @@ interface ItemProps {
   asking: NonNullable<Asking>["what"] | null;
   onAsk: (what: ItemProps["asking"]) => void;
   onUse: () => void;
-  /** Comes to `false` where the name cannot be given. */
-  onRename: (name: string) => Promise<boolean>;
-  onDescribe: (description: string) => void;
-  onFavorite: () => void;
+  /** Comes to `false` where it cannot be done. */
+  onAct: (word: string, action: TemplateAct, change?: { name?: string; description?: string }) => Promise<boolean>;
   onExport: () => void;
-  onDelete: () => void;
 }
 
 function Item({ row, asking, onAsk, ...on }: ItemProps) {
   const latents = row.d_sae && `d_sae ${f.count(row.d_sae)}`;
+  const toggle = (what: "describe" | "delete") => ({
+    expanded: asking === what,
+    onClick: () => onAsk(asking === what ? null : what),
+  });
   const facts = [row.model, <code key="hook">{row.hook_name}</code>, row.architecture, latents, row.corpus];
   return (
     <Card
@@ -203,37 +196,31 @@ function Item({ row, asking, onAsk, ...on }: ItemProps) {
           label={`Favourite ${row.name}`}
           title={row.favorite ? "No favourite any more" : "List it first"}
           pressed={row.favorite}
-          onClick={on.onFavorite}
+          onClick={() => on.onAct("Favourite", row.favorite ? "unfavorite" : "favorite")}
         />
       }
-      onRename={on.onRename}
+      onRename={(name) => on.onAct("Rename", "rename", { name })}
       buttons={
         <>
           <Button text="Use" small onClick={on.onUse} />
           <Button text="Rename" small kind="quiet" expanded={asking === "rename"} onClick={() => onAsk("rename")} />
-          <Button
-            text="Describe"
-            small
-            kind="quiet"
-            expanded={asking === "describe"}
-            onClick={() => onAsk(asking === "describe" ? null : "describe")}
-          />
+          <Button text="Describe" small kind="quiet" {...toggle("describe")} />
           <Button text="Export" small kind="quiet" onClick={on.onExport} />
-          <Button
-            text="Delete"
-            small
-            kind="quiet"
-            expanded={asking === "delete"}
-            onClick={() => onAsk(asking === "delete" ? null : "delete")}
-          />
+          <Button text="Delete" small kind="quiet" {...toggle("delete")} />
         </>
       }
       opens={{
-        describe: () => <Describe row={row} onSave={on.onDescribe} onClose={() => onAsk(null)} />,
+        describe: () => (
+          <Describe
+            row={row}
+            onSave={(description) => on.onAct("Description", "describe", { description })}
+            onClose={() => onAsk(null)}
+          />
+        ),
         delete: () => (
           <Question
             title={`Delete ${row.name}?`}
-            answers={[{ label: "Delete template", run: on.onDelete, danger: true }]}
+            answers={[{ label: "Delete template", run: () => on.onAct("Delete", "delete"), danger: true }]}
             onKeep={() => onAsk(null)}
           >
             Trainings that were started from it stay. This cannot be undone.
