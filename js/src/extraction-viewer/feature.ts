@@ -26,6 +26,9 @@ export interface Passage {
   typed?: string;
 }
 
+/** Of a passage that is a whole text, and none of those that were read. */
+export const ALONE = { before: false, after: false, offset: 0, context: null, document: null, start: null };
+
 export interface ShownExample {
   key: string;
   example: ExampleData;
@@ -57,10 +60,7 @@ export function groupsOf(page: FeaturePage, values: Float32Array): ShownGroup[] 
         peak: example.peak,
         before: example.before,
         after: example.after,
-        offset: example.offset - example.peak,
-        context: example.context,
-        document: example.document,
-        start: example.position - example.offset,
+        ...placeOf(example, example.peak),
       };
       return { key: `${g}.${i}`, example, passage };
     }),
@@ -69,20 +69,18 @@ export function groupsOf(page: FeaturePage, values: Float32Array): ShownGroup[] 
   return groups;
 }
 
-export function passageOf(context: ExampleContext, values: Float32Array, example: ExampleData): Passage {
-  return {
-    texts: context.texts,
-    tokens: context.tokens,
-    values,
-    peak: context.peak,
-    before: false,
-    after: false,
-    offset: example.offset - context.peak, // the token that begins every context may be left out
-    context: example.context,
-    document: example.document,
-    start: example.position - example.offset,
-  };
+export function passageOf(whole: ExampleContext, values: Float32Array, example: ExampleData): Passage {
+  const { texts, tokens, peak } = whole; // the token that begins every context may be left out
+  return { texts, tokens, values, peak, before: false, after: false, ...placeOf(example, peak) };
 }
+
+/** Where a passage stands whose strongest token is its `peak`th. */
+const placeOf = ({ offset, position, context, document }: ExampleData, peak: number) => ({
+  offset: offset - peak,
+  context,
+  document,
+  start: position - offset,
+});
 
 interface Range {
   from: number;
@@ -122,22 +120,17 @@ export interface TokenInfo {
   position: number;
   context: number | null;
   document: number | null;
-  place: TokenPlace | null;
+  place: { position: number } | { text: string; token: number } | null;
 }
-
-type TokenPlace = { position: number } | { text: string; token: number };
 
 export function tokenInfo(passage: Passage, i: number): TokenInfo | null {
   if (i < 0 || i >= passage.tokens.length) return null;
-  const { context, document } = passage;
+  const { context, document, start, typed } = passage;
   const value = passage.values[i] ?? Number.NaN;
   const position = passage.offset + i;
-  return { text: textAt(passage, i), value, position, context, document, place: placeOf(passage, i) };
-}
-
-function placeOf({ start, offset, typed }: Passage, i: number): TokenPlace | null {
-  if (start !== null) return { position: start + offset + i };
-  return typed === undefined ? null : { text: typed, token: i };
+  const own = typed === undefined ? null : { text: typed, token: i };
+  const place = start === null ? own : { position: start + position };
+  return { text: textAt(passage, i), value, position, context, document, place };
 }
 
 const THEN = 150; // ms on a feature before what needs the model is asked for
@@ -318,8 +311,8 @@ export class FeatureView {
       const answer = await this.rpc.send(command, { signal });
       const { texts, tokens } = answer.value;
       const values = activationsOf(answer, tokens.length);
-      const place = { before: false, after: false, offset: 0, context: null, document: null, start: null, typed: text };
-      return { answer: answer.value, passage: { texts, tokens, values, peak: strongest(values), ...place } };
+      const passage = { texts, tokens, values, peak: strongest(values), ...ALONE, typed: text };
+      return { answer: answer.value, passage };
     });
   }
 
