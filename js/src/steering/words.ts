@@ -27,10 +27,8 @@ export const shortStrength = (value: number): string => signed(String(Number(val
 
 /** "2", "−1.5", "+0.1", "1e2" → a number; null when it is none. */
 export function parseStrength(text: string): number | null {
-  const plain = text.trim().replace(/^[−–]/, "-");
-  if (!/^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$/.test(plain)) return null;
-  const value = Number(plain);
-  return Math.abs(value) <= 1e6 ? value : null;
+  const value = f.parseNumber(text.trim().replace(/^[−–]/, "-"));
+  return value !== null && Math.abs(value) <= 1e6 ? value : null;
 }
 
 /** "−4 −2 0 2 4", also with commas or semicolons → numbers; null when one of them is none. */
