@@ -17,16 +17,9 @@ export function Compare({ store, compare }: { store: Store; compare: CompareStat
   const command = { kind: "comparison", training_ids: compare.training_ids } as const;
   const asked = useAnswer(store.rpc, command, compare.training_ids.join("\n"));
   const save = async () => {
-    try {
-      const answer = await store.rpc.send(
-        { kind: "comparison_table", training_ids: compare.training_ids },
-        { signal: store.stop },
-      );
-      const { columns, rows } = answer.value;
-      saveFile("comparison.csv", toCsv([columns, ...rows]), "text/csv");
-    } catch (error) {
-      store.fail("panel", error);
-    }
+    const { training_ids } = compare;
+    const answer = await store.command("panel", "The CSV file", { kind: "comparison_table", training_ids });
+    if (answer) saveFile("comparison.csv", toCsv([answer.value.columns, ...answer.value.rows]), "text/csv");
   };
   return (
     <section ref={root} class="cmp" aria-label="Comparison">
@@ -188,7 +181,7 @@ function cellOf(of: Compared, at: number) {
   }
   if (of.name?.startsWith("hook_name")) {
     return (
-      <td key={key} class="place">
+      <td key={key}>
         <code>
           <Breakable text={value} />
         </code>
