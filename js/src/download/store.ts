@@ -3,7 +3,7 @@ import { type Signal, signal } from "@preact/signals";
 import * as f from "../lib/format";
 import type { Model } from "../lib/rpc";
 import { isActive, statusChanges, wordOf } from "../lib/statuses";
-import { BaseStore } from "../lib/store";
+import { BaseStore, during } from "../lib/store";
 import * as wire from "../lib/wire";
 import type { Choices } from "./facets";
 import { Finding, keyOf } from "./listing";
@@ -48,9 +48,8 @@ export class Store extends BaseStore<wire.HubState, wire.HubCommand, never> {
 
   async loadKnown(): Promise<void> {
     if (this.known.value !== null || this.askingKnown.value) return;
-    this.askingKnown.value = true;
-    const answer = await this.command("known", "The list of repositories", { kind: "hub_known" });
-    this.askingKnown.value = false;
+    const asked = this.command("known", "The list of repositories", { kind: "hub_known" });
+    const answer = await during(this.askingKnown, asked);
     if (answer) this.known.value = answer.value;
   }
 
@@ -138,10 +137,9 @@ export class Store extends BaseStore<wire.HubState, wire.HubCommand, never> {
   }
 
   async download(saes: wire.ListedSae[]): Promise<boolean> {
-    this.starting.value = true;
     const apply_b_dec_to_input = this.answer.value ?? undefined;
-    const answer = await this.command("download", "The download", { kind: "hub_download", saes, apply_b_dec_to_input });
-    this.starting.value = false;
+    const command = { kind: "hub_download", saes, apply_b_dec_to_input } as const;
+    const answer = await during(this.starting, this.command("download", "The download", command));
     if (answer === null) return false;
     this.answer.value = null;
     this.announce(saes.length === 1 ? "Download started" : `${saes.length} downloads started`);

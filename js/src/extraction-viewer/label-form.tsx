@@ -6,11 +6,12 @@ import { Button } from "../lib/controls";
 import * as f from "../lib/format";
 import { Field } from "../lib/forms";
 import { StatusWord } from "../lib/kit";
+import { during } from "../lib/store";
 import { Table } from "../lib/table";
-import { HiddenNote, line, TokenChip } from "../lib/tokens";
+import { Chips, HiddenNote, line } from "../lib/tokens";
 import type { FeatureLabel, FeatureNotes, FeaturePage } from "../lib/wire";
 import { Tokens } from "./example-list";
-import { activationsOf, type Draft } from "./feature";
+import { ALONE, activationsOf, type Draft } from "./feature";
 import { PAGE, type Store } from "./store";
 import { labelWords, sourceOf } from "./words";
 
@@ -24,15 +25,7 @@ const savedOf = ({ labels, notes }: FeatureNotes): Draft => {
 type Offer = Pick<FeatureLabel, "text" | "tokens">;
 
 const LabelText = ({ of: { text, tokens } }: { of: Offer }) =>
-  tokens.length > 0 ? (
-    <span class="ul">
-      {tokens.map((token, i) => (
-        <TokenChip key={`${i} ${token}`} text={token} />
-      ))}
-    </span>
-  ) : (
-    <bdi>{`“${line(text)}”`}</bdi>
-  );
+  tokens.length > 0 ? <Chips of={tokens} /> : <bdi>{`“${line(text)}”`}</bdi>;
 
 export function LabelForm({ store, page }: { store: Store; page: FeaturePage }) {
   const id = useUid("sw-label");
@@ -55,12 +48,10 @@ export function LabelForm({ store, page }: { store: Store; page: FeaturePage }) 
   };
   const save = async () => {
     if (store.saving.value) return;
-    store.saving.value = true;
-    if (await store.edit(index, { label: draft.label.trim() }, "Save label")) {
+    if (await during(store.saving, store.edit(index, { label: draft.label.trim() }, "Save label"))) {
       keep("label");
       setSaid(index);
     }
-    store.saving.value = false;
   };
   const suggest = async () => {
     store.dismiss(PAGE);
@@ -153,8 +144,7 @@ function Judged({ store, page, at }: { store: Store; page: FeaturePage; at: numb
       let start = 0;
       return windows.map((tokens, i) => {
         start += tokens.length;
-        const place = { peak: -1, before: false, after: false, offset: 0, context: null, document: null, start: null };
-        const passage = { texts, tokens, values: values.subarray(start - tokens.length, start), ...place };
+        const passage = { texts, tokens, values: values.subarray(start - tokens.length, start), peak: -1, ...ALONE };
         return { passage, fires: fires[i] ?? false, said: said[i] ?? null };
       });
     },
@@ -201,6 +191,10 @@ function AllNotes({ store, page, draft, saved, set, keep }: AllNotesProps) {
   const [state, setState] = useState("");
   const changed = draft.description !== saved.description || draft.notes !== saved.notes;
   const { labels } = page.notes;
+  const edit = (change: Partial<Draft>) => {
+    setState("");
+    set(change);
+  };
   const save = async () => {
     setState("Saving…");
     const { description, notes } = draft;
@@ -230,21 +224,9 @@ function AllNotes({ store, page, draft, saved, set, keep }: AllNotesProps) {
         rows={2}
         maxLength={20_000}
         value={draft.description}
-        onInput={(description) => {
-          setState("");
-          set({ description });
-        }}
+        onInput={(description) => edit({ description })}
       />
-      <Field
-        label="Notes"
-        rows={3}
-        maxLength={20_000}
-        value={draft.notes}
-        onInput={(notes) => {
-          setState("");
-          set({ notes });
-        }}
-      />
+      <Field label="Notes" rows={3} maxLength={20_000} value={draft.notes} onInput={(notes) => edit({ notes })} />
       <div class="row">
         <Button text="Save notes" small disabled={!changed || state === "Saving…"} onClick={save} />
         <span class="sm t2" role="status">

@@ -3,7 +3,7 @@ import { computed, signal } from "@preact/signals";
 import { Latest } from "../lib/ask";
 import * as f from "../lib/format";
 import { type AnswerTo, asFailure, CommandError, isAbort, type Rpc } from "../lib/rpc";
-import type { Problem } from "../lib/store";
+import { during, type Problem } from "../lib/store";
 import type { ExtractionCheck, ExtractionField, ExtractionFormData, SaeChoices, ViewerCommand } from "../lib/wire";
 
 const TYPING = 250; // ms after the last key of a search or a field
@@ -113,9 +113,7 @@ export class Starting {
 
   /** Chooses what came. */
   async importTrainings(ids: readonly string[]): Promise<void> {
-    this.importing.value = true;
-    const answer = await this.ask({ kind: "import_trainings", training_ids: [...ids] });
-    this.importing.value = false;
+    const answer = await during(this.importing, this.ask({ kind: "import_trainings", training_ids: [...ids] }));
     if (answer === null) return;
     [this.source.value, this.model.value, this.search.value] = [null, null, ""]; // which might hide it
     this.chosen.value = answer.done[0] ?? this.chosen.value;

@@ -3,7 +3,7 @@ import { signal } from "@preact/signals";
 import * as f from "../lib/format";
 import type { Model } from "../lib/rpc";
 import { isActive, statusChanges, wordOf } from "../lib/statuses";
-import { BaseStore, withKey } from "../lib/store";
+import { BaseStore, during, withKey } from "../lib/store";
 import { line } from "../lib/tokens";
 import * as wire from "../lib/wire";
 import { FeatureView } from "./feature";
@@ -294,9 +294,8 @@ export class Store extends BaseStore<wire.ViewerState, wire.ViewerCommand, CardO
   async suggest(index: number): Promise<wire.Suggestion | null> {
     const extraction_id = this.opened?.id;
     if (extraction_id === undefined || this.suggesting.value) return null;
-    this.suggesting.value = true;
-    const answer = await this.command(PAGE, "Suggest", { kind: "suggest_label", extraction_id, index });
-    this.suggesting.value = false;
+    const command = { kind: "suggest_label", extraction_id, index } as const;
+    const answer = await during(this.suggesting, this.command(PAGE, "Suggest", command));
     return answer?.value ?? null;
   }
 
@@ -335,11 +334,8 @@ export class Store extends BaseStore<wire.ViewerState, wire.ViewerCommand, CardO
 
   private async work<const C extends wire.ViewerCommand>(key: string, word: string, command: C) {
     if (this.working.value) return null;
-    this.working.value = true;
     this.say(key);
-    const answer = await this.command(key, word, command);
-    this.working.value = false;
-    return answer;
+    return during(this.working, this.command(key, word, command));
   }
 
   // -------------------------------------------------------------------------------------------- extractions
@@ -363,9 +359,7 @@ export class Store extends BaseStore<wire.ViewerState, wire.ViewerCommand, CardO
 
   async tryDemo(): Promise<void> {
     if (this.demoComing.value) return;
-    this.demoComing.value = true;
-    const answer = await this.command(WIDGET, "Try the demo SAE", { kind: "try_demo" });
-    this.demoComing.value = false;
+    const answer = await during(this.demoComing, this.command(WIDGET, "Try the demo SAE", { kind: "try_demo" }));
     const id = answer?.value?.extraction_id;
     if (id !== undefined) this.show({ extraction_id: id, tab: "features", feature: null });
   }

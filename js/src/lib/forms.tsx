@@ -1,9 +1,12 @@
 /** What the forms of all widgets are made of. */
+import { useSignal } from "@preact/signals";
 import type { ComponentChildren, InputHTMLAttributes, Ref } from "preact";
 import { useLayoutEffect, useRef, useState } from "preact/hooks";
 import { useOpened, useUid } from "./a11y";
 import { Breakable, Button, type Choices, Options, useHelp } from "./controls";
 import { Icon } from "./icons";
+import type { PickProps } from "./kit";
+import { during } from "./store";
 
 /** What a control gets of the field around it. */
 interface Control {
@@ -151,11 +154,7 @@ export function SettingField({ name, label, value, options, mono, focus, onSet, 
   );
 }
 
-interface ChoiceProps<T extends string> {
-  label: string;
-  options: Choices<T>;
-  value: T;
-  onPick: (value: T) => void;
+interface ChoiceProps<T extends string> extends Pick<PickProps<T>, "label" | "options" | "value" | "onPick"> {
   hint?: string | undefined;
 }
 
@@ -220,17 +219,14 @@ interface PathFormProps extends Omit<InlineFormProps, "children" | "disabled" | 
 
 export function PathForm({ field, hint, path = "", working, onPath, children, ...form }: PathFormProps) {
   const [typed, setTyped] = useState<string | null>(null);
-  const [busy, setBusy] = useState(false);
+  const busy = useSignal(false);
   const value = typed ?? path;
   const send = async () => {
-    setBusy(true);
-    const done = await onPath(value.trim());
-    setBusy(false);
-    if (done) form.onClose();
+    if (await during(busy, onPath(value.trim()))) form.onClose();
   };
-  const disabled = busy || value.trim() === "";
+  const disabled = busy.value || value.trim() === "";
   return (
-    <InlineForm {...form} submit={busy ? working : form.submit} disabled={disabled} onSubmit={() => send()}>
+    <InlineForm {...form} submit={busy.value ? working : form.submit} disabled={disabled} onSubmit={send}>
       {children}
       <Field class="grow" label={field} mono value={value} onInput={setTyped} hint={hint} />
     </InlineForm>

@@ -60,7 +60,7 @@ export const Search = ({ label, placeholder, value, onInput, onEnter, disabled }
   </div>
 );
 
-interface PickProps<T extends string> {
+export interface PickProps<T extends string> {
   label: string;
   options: Choices<T>;
   value: T;
@@ -380,14 +380,13 @@ export function Card({ of, check, lead, badges, onRename, menu, opens, children,
 
 export const Dismiss = ({ onClick }: { onClick: () => void }) => <Button text="Dismiss" small onClick={onClick} />;
 
-export interface QuestionProps extends Partial<Pick_<NoteProps, "tone" | "children">> {
+export interface QuestionProps extends Omit<NoteProps, "title" | "where" | "actions"> {
   title: string;
   /** What can be done about it, and the answer that changes nothing, which has the focus at first. */
   answers: readonly { label: string; run: () => void; danger?: boolean; disabled?: boolean }[];
   keep?: string;
   onKeep: () => void;
 }
-type Pick_<T, K extends keyof T> = { [P in K]: T[P] };
 
 /** A question before something is lost; it opens where that is, and names it. */
 export function Question({ title, tone = "err", answers, keep = "Keep", onKeep, children }: QuestionProps) {

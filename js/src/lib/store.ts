@@ -172,6 +172,16 @@ export function withKey<K, V>(map: ReadonlyMap<K, V>, key: K, value: V | undefin
   return next;
 }
 
+/** `flag` is true for as long as the work takes. */
+export async function during<T>(flag: Signal<boolean>, work: Promise<T>): Promise<T> {
+  flag.value = true;
+  try {
+    return await work;
+  } finally {
+    flag.value = false;
+  }
+}
+
 /** `S`: the synced state; `C`: the commands; `O`: what can be open in one item of a list. */
 export abstract class BaseStore<S extends { revision: number }, C extends { kind: string }, O> {
   readonly rpc: Rpc;

@@ -2,7 +2,7 @@
 import { signal } from "@preact/signals";
 import * as f from "../lib/format";
 import { BUFFER_LIMIT, isAbort, type Rpc } from "../lib/rpc";
-import type { BaseStore, Problem } from "../lib/store";
+import { type BaseStore, during, type Problem } from "../lib/store";
 import type { SaeBrowserState, SaeCommand } from "../lib/wire";
 
 export interface FileToSend {
@@ -78,9 +78,8 @@ export class Adding {
   }
 
   async addPath(path: string, about: About): Promise<boolean> {
-    this.copying.value = true;
-    const answer = await this.store.command(ADDING, "Add", { kind: "add_local", path, ...about });
-    this.copying.value = false;
+    const command = { kind: "add_local", path, ...about } as const;
+    const answer = await during(this.copying, this.store.command(ADDING, "Add", command));
     if (answer) this.added(answer.value);
     return answer !== null;
   }

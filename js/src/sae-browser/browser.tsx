@@ -1,4 +1,5 @@
 /** Header, filters, list and footer; or what is opened in the place of the list. */
+import { useSignal } from "@preact/signals";
 import { useLayoutEffect, useRef, useState } from "preact/hooks";
 import { useOpened } from "../lib/a11y";
 import { Answered, useAnswer } from "../lib/ask";
@@ -10,6 +11,7 @@ import { NotInLibrary } from "../lib/imports";
 import { Empty as EmptyBox, NothingMatches, put } from "../lib/kit";
 import { useAge, WidgetNotes } from "../lib/notes";
 import type { Model } from "../lib/rpc";
+import { during } from "../lib/store";
 import { Facts, num, Table } from "../lib/table";
 import type { LatentMatch, SaeBrowserState, SaeComparison, SelectedSae } from "../lib/wire";
 import { AddForm } from "./add";
@@ -164,20 +166,15 @@ function Pager({ store }: { store: Store }) {
 
 function Empty({ store }: { store: Store }) {
   const [started, setStarted] = useState<string | null>(null);
-  const [starting, setStarting] = useState(false);
-  const train = async () => {
-    setStarting(true);
-    setStarted(await store.trainDemo());
-    setStarting(false);
-  };
+  const starting = useSignal(false);
   const actions = (
     <>
       <DownloadButton store={store} />
       <AddButton store={store} />
       <Button
-        text={starting ? "Starting…" : "Train the demo"}
-        disabled={starting || started !== null}
-        onClick={train}
+        text={starting.value ? "Starting…" : "Train the demo"}
+        disabled={starting.value || started !== null}
+        onClick={async () => setStarted(await during(starting, store.trainDemo()))}
       />
     </>
   );

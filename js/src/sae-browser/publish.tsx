@@ -1,8 +1,10 @@
 /** *Publish*, opened in a card: where to, the model card before anything is sent, then the upload. */
+import { useSignal } from "@preact/signals";
 import { useRef, useState } from "preact/hooks";
 import { Checkbox, NoteBox } from "../lib/controls";
 import * as f from "../lib/format";
 import { AccessToken, Field, InlineForm } from "../lib/forms";
+import { during } from "../lib/store";
 import type { CardPreview, SaeCard } from "../lib/wire";
 import type { Store } from "./store";
 
@@ -10,7 +12,7 @@ export function PublishForm({ store, card, onClose }: { store: Store; card: SaeC
   const [repository, setRepository] = useState("");
   const [isPrivate, setPrivate] = useState(true);
   const [found, setFound] = useState<{ name: string; preview: CardPreview } | null>(null);
-  const [looking, setLooking] = useState(false);
+  const looking = useSignal(false);
   const token = useRef<HTMLInputElement>(null); // what is typed there stays there
   const uploading = store.pending.value.get(card.id) === "publish";
   const name = repository.trim();
@@ -21,19 +23,18 @@ export function PublishForm({ store, card, onClose }: { store: Store; card: SaeC
       if (await store.publish({ kind: "publish_sae", ...about, private: isPrivate })) onClose();
       return;
     }
-    setLooking(true);
-    const answer = await store.command(card.id, "Preview card", { kind: "preview_card", ...about });
-    setLooking(false);
+    const asked = store.command(card.id, "Preview card", { kind: "preview_card", ...about });
+    const answer = await during(looking, asked);
     setFound(answer && { name, preview: answer.value });
   };
   const kind = preview?.exists ? "" : `the new ${isPrivate ? "private" : "public"} repository `;
   const who = preview?.account ? ` as ${preview.account}` : "; the hub does not say who is signed in";
-  const words = preview ? (uploading ? "Publishing…" : "Publish") : looking ? "Asking the hub…" : "Preview card";
+  const words = preview ? (uploading ? "Publishing…" : "Publish") : looking.value ? "Asking the hub…" : "Preview card";
   return (
     <InlineForm
       label={`Publish ${card.name}`}
       submit={words}
-      disabled={uploading || looking || name === ""}
+      disabled={uploading || looking.value || name === ""}
       onSubmit={() => submit()}
       onClose={onClose}
     >

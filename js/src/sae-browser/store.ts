@@ -2,7 +2,7 @@
 import { signal } from "@preact/signals";
 import * as f from "../lib/format";
 import type { Model } from "../lib/rpc";
-import { BaseStore, Chosen, SETTLE, withKey } from "../lib/store";
+import { BaseStore, Chosen, during, SETTLE, withKey } from "../lib/store";
 import * as wire from "../lib/wire";
 import { Adding } from "./adding";
 import { outcomeWords } from "./state";
@@ -203,9 +203,8 @@ export class Store extends BaseStore<wire.SaeBrowserState, wire.SaeCommand, Open
   }
 
   async importTrainings(ids: readonly string[]): Promise<void> {
-    this.importing.value = true;
-    const answer = await this.command(WIDGET, "Import", { kind: "import_trainings", training_ids: [...ids] });
-    this.importing.value = false;
+    const asked = this.command(WIDGET, "Import", { kind: "import_trainings", training_ids: [...ids] });
+    const answer = await during(this.importing, asked);
     if (!answer) return;
     const { done, problems } = answer.value;
     const failed = outcomeWords("import", done.length + problems.length, problems);
@@ -219,6 +218,7 @@ export class Store extends BaseStore<wire.SaeBrowserState, wire.SaeCommand, Open
     const word = { extractions: "Extract", steering: "Steering", download: "Download from Hugging Face" }[what];
     void this.command(sae?.id ?? WIDGET, word, { kind: "show_below", what, shown: true, sae_id: sae?.id ?? null });
   }
+
   showList(): void {
     const { below } = this.state.value;
     if (below) void this.command(WIDGET, "Back to SAEs", { kind: "show_below", what: below, shown: false });

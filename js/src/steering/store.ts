@@ -3,7 +3,7 @@ import { type Signal, signal } from "@preact/signals";
 import { loadedOf } from "../extraction-viewer/feature";
 import { Preview } from "../extraction-viewer/preview";
 import type { Answer, Model } from "../lib/rpc";
-import { BaseStore, Chosen, withKey } from "../lib/store";
+import { BaseStore, Chosen, during, withKey } from "../lib/store";
 import * as wire from "../lib/wire";
 
 const REST = 120; // ms after the last change before it is sent
@@ -148,9 +148,7 @@ export class Store extends BaseStore<wire.SteeringState, wire.SteeringCommand, n
   /** Takes the demo SAE into the library; features are looked up in it then. */
   async useDemo(): Promise<void> {
     if (this.demoComing.value) return;
-    this.demoComing.value = true;
-    const answer = await this.command(WIDGET, "Use the demo SAE", { kind: "steering_demo" });
-    this.demoComing.value = false;
+    const answer = await during(this.demoComing, this.command(WIDGET, "Use the demo SAE", { kind: "steering_demo" }));
     if (answer) this.announce("The demo SAE is in the library. Add a feature.");
   }
 

@@ -1,5 +1,6 @@
 /** What is asked about all checked runs, and what came of it. */
 
+import { useSignal } from "@preact/signals";
 import { useState } from "preact/hooks";
 import { onEsc } from "../lib/a11y";
 import { Button } from "../lib/controls";
@@ -8,6 +9,7 @@ import { Field, InlineForm, PathForm } from "../lib/forms";
 import { Lines, put, Question } from "../lib/kit";
 import { DoneNote, ItemNotes, OutcomeNote } from "../lib/notes";
 import { asFailure, isAbort } from "../lib/rpc";
+import { during } from "../lib/store";
 import type { Card, ConfigData } from "../lib/wire";
 import { able, deleteQuestion, exportFolder, nameLines, stopQuestion } from "./bulk-state";
 import { type Problem, SELECTION, type Store } from "./store";
@@ -70,7 +72,7 @@ export function ExportForm({ store, id, cards, name, onClose }: ExportProps) {
 
 export function LongerForm({ store, card, onClose }: { store: Store; card: Card; onClose: () => void }) {
   const [text, setText] = useState(f.count(2 * card.tokens_total));
-  const [busy, setBusy] = useState(false);
+  const busy = useSignal(false);
   const [error, setError] = useState<string | null>(null);
   const submit = async () => {
     const tokens = f.parseInteger(text);
@@ -78,10 +80,8 @@ export function LongerForm({ store, card, onClose }: { store: Store; card: Card;
       const why = tokens === null ? `“${text.trim()}” is not a whole number.` : "It has seen so many already.";
       return setError(`${why} Enter more than ${f.count(card.tokens_done)}.`);
     }
-    setBusy(true);
     const command = { kind: "train_longer", training_id: card.id, tokens } as const;
-    const answer = await store.command(card.id, "Train longer", command);
-    setBusy(false);
+    const answer = await during(busy, store.command(card.id, "Train longer", command));
     if (!answer) return;
     store.openFor(card.id, undefined); // and the focus goes to the new run, not back to where it was
     store.focusAnswer(answer);
@@ -90,8 +90,8 @@ export function LongerForm({ store, card, onClose }: { store: Store; card: Card;
   return (
     <InlineForm
       label={`Train ${card.name} longer`}
-      submit={busy ? "Starting…" : "Train longer"}
-      disabled={busy}
+      submit={busy.value ? "Starting…" : "Train longer"}
+      disabled={busy.value}
       onSubmit={() => submit()}
       onClose={onClose}
       select
@@ -124,22 +124,19 @@ interface SaveProps {
 
 export function SaveTemplate({ store, name, of, onSaved, onClose, nested = false }: SaveProps) {
   const [text, setText] = useState(name);
-  const [busy, setBusy] = useState(false);
+  const busy = useSignal(false);
   const [problem, setProblem] = useState<Problem | null>(null);
   const save = async (replace: boolean) => {
     const wanted = text.trim();
-    if (busy || wanted === "") return;
-    setBusy(true);
+    if (busy.value || wanted === "") return;
     setProblem(null);
     try {
       const what = "config" in of ? { config: of.config() } : of;
-      await store.rpc.send({ kind: "save_template", name: wanted, replace, ...what });
+      await during(busy, store.rpc.send({ kind: "save_template", name: wanted, replace, ...what }));
       onSaved(wanted);
       onClose();
     } catch (error) {
       if (!isAbort(error)) setProblem(asFailure(error));
-    } finally {
-      setBusy(false);
     }
   };
   const taken = problem?.where === "name" && problem.what.startsWith("There is a template");
@@ -149,15 +146,15 @@ export function SaveTemplate({ store, name, of, onSaved, onClose, nested = false
     <div onKeyDown={onEsc(onClose)}>
       <InlineForm
         label="Save as template"
-        submit={busy ? "Saving…" : "Save template"}
+        submit={busy.value ? "Saving…" : "Save template"}
         cancel="Do not save the template"
-        disabled={busy || text.trim() === ""}
+        disabled={busy.value || text.trim() === ""}
         onSubmit={() => save(false)}
         onClose={onClose}
         select
         wrong={wrong}
         nested={nested}
-        more={taken && <Button text="Replace it" disabled={busy} onClick={() => save(true)} />}
+        more={taken && <Button text="Replace it" disabled={busy.value} onClick={() => save(true)} />}
       >
         <Field
           class="grow"

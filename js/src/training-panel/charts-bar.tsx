@@ -1,4 +1,5 @@
 /** The bar above the charts: legend, axes, smoothing, data. The charts themselves are bqplot figures below it. */
+import { useSignal } from "@preact/signals";
 import { useState } from "preact/hooks";
 import { onEsc, useUid } from "../lib/a11y";
 import { useAsked } from "../lib/ask";
@@ -9,6 +10,7 @@ import { JointKey, SeriesKey } from "../lib/icons";
 import { Pick } from "../lib/kit";
 import { Failed, ItemNotes } from "../lib/notes";
 import { columnsOf, type Rpc } from "../lib/rpc";
+import { during } from "../lib/store";
 import { num, Table } from "../lib/table";
 import type { Card, XAxis, XRange } from "../lib/wire";
 import { StandIn, savePictures } from "./figures";
@@ -187,26 +189,17 @@ interface SaveProps {
 }
 
 function SaveButton({ store, cards, word, save }: SaveProps) {
-  const [busy, setBusy] = useState(false);
-  const press = async () => {
-    setBusy(true);
-    try {
-      await save();
-    } catch (error) {
-      store.fail("charts", error);
-    } finally {
-      setBusy(false);
-    }
-  };
+  const busy = useSignal(false);
+  const press = () => during(busy, save()).catch((error) => store.fail("charts", error));
   return (
     <Button
-      text={busy ? "Reading…" : word}
+      text={busy.value ? "Reading…" : word}
       small
       kind="quiet"
       icon="download"
       label={`Download ${word}`}
       title={cards.length === 0 ? NOTHING : undefined}
-      disabled={busy || cards.length === 0}
+      disabled={busy.value || cards.length === 0}
       onClick={press}
     />
   );

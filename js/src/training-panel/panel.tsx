@@ -1,5 +1,5 @@
 /** Header, toolbar and list; or the form in their place above the list. */
-import { useState } from "preact/hooks";
+import { useSignal } from "@preact/signals";
 import { useUid } from "../lib/a11y";
 import { Button } from "../lib/controls";
 import { CopyButton } from "../lib/copy";
@@ -8,6 +8,7 @@ import { bundleOf, type KeyRow, Keys, mountWidget } from "../lib/host";
 import { Empty as EmptyBox, put } from "../lib/kit";
 import { useAge, WidgetNotes } from "../lib/notes";
 import type { Model } from "../lib/rpc";
+import { during } from "../lib/store";
 import type { Theme } from "../lib/wire";
 import { ChartsBar } from "./charts-bar";
 import { Compare } from "./compare";
@@ -131,20 +132,15 @@ const DEMO_CODE = `run = ws.trainings.create(sw.TrainingConfig(
 ))`;
 
 export function Empty({ store }: { store: Store }) {
-  const [starting, setStarting] = useState(false);
-  const start = async () => {
-    setStarting(true);
-    await store.trainDemo();
-    setStarting(false);
-  };
+  const starting = useSignal(false);
   const actions = (
     <>
       <Button
-        text={starting ? "Starting…" : "Train the demo"}
+        text={starting.value ? "Starting…" : "Train the demo"}
         kind="primary"
         icon="play"
-        disabled={starting}
-        onClick={start}
+        disabled={starting.value}
+        onClick={() => during(starting, store.trainDemo())}
       />
       <Button text="New training" icon="plus" onClick={put(store.form, {})} />
       <CopyButton text={DEMO_CODE} word="Copy code" large />

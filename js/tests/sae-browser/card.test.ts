@@ -65,7 +65,7 @@ it("exports to a folder in a format", async () => {
   ]);
   await waitFor(() => expect(card.getByText("Exported.")).toBeTruthy());
   expect(card.getByText("Exported.").parentElement?.textContent).toContain(`/workspace/out/sae_${TRAINED}`);
-  expect(document.activeElement?.textContent).toBe("Export");
+  await waitFor(() => expect(document.activeElement?.textContent).toBe("Export"));
 });
 
 it("offers the format in which an SAE is kept, where it can be written in no other", async () => {
