@@ -214,20 +214,22 @@ export const Options = <T extends string>({ of }: { of: Choices<T> }) =>
   ));
 
 interface CheckboxProps {
-  label: string;
+  /** Its name, where that is not the text beside it. */
+  label?: string;
+  text?: ComponentChildren;
   children?: ComponentChildren;
   checked: boolean;
   mixed?: boolean;
   onChange: (checked: boolean) => void;
 }
 
-export function Checkbox({ label, children, checked, mixed = false, onChange }: CheckboxProps) {
+export function Checkbox({ label, children, text = children, checked, mixed = false, onChange }: CheckboxProps) {
   const id = useUid("sw-check");
   const input = (
     <input
       id={id}
       type="checkbox"
-      aria-label={label}
+      aria-label={label ?? String(text)}
       checked={checked}
       ref={(box) => {
         if (box) box.indeterminate = mixed;
@@ -235,11 +237,11 @@ export function Checkbox({ label, children, checked, mixed = false, onChange }: 
       onChange={(event) => onChange(event.currentTarget.checked)}
     />
   );
-  return children === undefined ? (
+  return text === undefined ? (
     input
   ) : (
     <label class="ck" for={id}>
-      {input} {children}
+      {input} {text}
     </label>
   );
 }
@@ -253,26 +255,37 @@ export interface NoteProps {
   actions?: ComponentChildren;
 }
 
-const TONE_ICONS = { err: "fail", warn: "warn", info: "info", int: "interrupted", plain: "info" } as const;
+/** Icon, and the status whose colours it has. */
+const TONES = {
+  err: ["fail", "failed"],
+  warn: ["warn", "paused"],
+  info: ["info", "running"],
+  int: ["interrupted", "interrupted"],
+  plain: ["info"],
+} as const;
 
 /** Plain text names things that strangers have named. */
 const shown = (content: ComponentChildren): ComponentChildren =>
   typeof content === "string" ? visible(content) : content;
 
-export const NoteBox = ({ tone = "plain", title, children, where, actions }: NoteProps): JSX.Element => (
-  <div class={`note ${tone === "plain" ? "" : tone}`} role={tone === "err" ? "alert" : "status"}>
-    <Icon name={TONE_ICONS[tone]} />
-    <div class="txt">
-      <b>{shown(title)}</b> {shown(children)}
-      {where && (
-        <>
-          {" "}
-          <code class="t2">
-            <Breakable text={visible(where)} />
-          </code>
-        </>
-      )}
+export function NoteBox({ tone = "plain", title, children, where, actions }: NoteProps): JSX.Element {
+  const [icon, status] = TONES[tone];
+  const colours = status && { "--nc": `var(--sw-${status})`, "--nb": `var(--sw-${status}-soft)` };
+  return (
+    <div class={`note ${status ? tone : ""}`} style={colours} role={tone === "err" ? "alert" : "status"}>
+      <Icon name={icon} />
+      <div class="txt">
+        <b>{shown(title)}</b> {shown(children)}
+        {where && (
+          <>
+            {" "}
+            <code class="t2">
+              <Breakable text={visible(where)} />
+            </code>
+          </>
+        )}
+      </div>
+      {actions && <div class="acts">{actions}</div>}
     </div>
-    {actions && <div class="acts">{actions}</div>}
-  </div>
-);
+  );
+}
