@@ -5,7 +5,6 @@ import { useLayoutEffect, useMemo, useRef } from "preact/hooks";
 const page = Math.random().toString(36).slice(2, 7); // every part of a panel loads its own copy of this module
 let counter = 0;
 
-/** An element id that is unique in the page. */
 export const useUid = (prefix = "sw"): string =>
   useMemo(() => {
     counter += 1;
@@ -51,7 +50,6 @@ export const onEnter = (run: () => void) => (event: KeyboardEvent) => {
   run();
 };
 
-/** For a form: what is done when it is sent. */
 export const onSubmit = (run: () => void) => (event: Event) => {
   event.preventDefault();
   run();

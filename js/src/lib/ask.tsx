@@ -85,7 +85,6 @@ export function useAsked<T>(question: (signal: AbortSignal) => Promise<T>, key: 
   return { data, problem, busy: busy || (data === null && problem === null), again: () => setRound(round + 1) };
 }
 
-/** What Python answers to a command, for as long as a component is shown. */
 export const useAnswer = <const C extends { kind: string }>(rpc: Rpc, command: C, key: string, every?: number) =>
   useAsked(async (signal) => (await rpc.send(command, { signal })).value, key, every);
 

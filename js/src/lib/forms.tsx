@@ -8,7 +8,6 @@ import { Icon } from "./icons";
 import type { PickProps } from "./kit";
 import { during } from "./store";
 
-/** What a control gets of the field around it. */
 interface Control {
   id: string;
   "aria-describedby": string | undefined;

@@ -143,10 +143,6 @@ export function widgetKey(
   return true;
 }
 
-const asTheme = (value: unknown): Theme | "auto" => (value === "light" || value === "dark" ? value : "auto");
-
-const asHeight = (value: unknown): number | undefined => (typeof value === "number" && value > 0 ? value : undefined);
-
 interface WidgetOptions {
   label: string;
   /** "part": one of several in a box that carries the border. */
@@ -177,7 +173,7 @@ export function mountWidget(
   element.setAttribute("aria-label", label);
   // JupyterLab's shortcuts listen in the capture phase, where stopping propagation comes too late; it honours this.
   element.setAttribute("data-lm-suppress-shortcuts", "true");
-  const height = asHeight(model.get("height"));
+  const height = model.get("height") as number | null;
   if (height) element.style.setProperty("--sw-max-h", `${height}px`);
 
   const live = document.createElement("div");
@@ -194,7 +190,7 @@ export function mountWidget(
     live.textContent = text;
   });
   if (close) store.announce = (text) => announcer.announce(text); // of several parts only the first says things
-  const given = asTheme(model.get("theme"));
+  const given = model.get("theme") as Theme | "auto";
   const setTheme = (host: Theme) => {
     const theme = given === "auto" ? host : given;
     for (const at of [element, element.closest<HTMLElement>(".sw-frame")]) {

@@ -85,7 +85,6 @@ interface WidgetNotesProps {
   quiet: boolean;
   /** Where failures of the whole widget show up. */
   ids: readonly string[];
-  /** What else is to be said. */
   children?: ComponentChildren;
 }
 
@@ -149,11 +148,9 @@ export function OutcomeNote({ store }: { store: Pick<Noted, "outcome"> }) {
 
 interface CardNotesProps extends DoneProps {
   problem?: ComponentChildren;
-  /** What is to be said beside that. */
   children?: ComponentChildren;
 }
 
-/** Below a card: what is to be said of it, what failed, and what was done. */
 export function CardNotes({ problem, children, ...of }: CardNotesProps) {
   if (toChildArray(children).length === 0 && !of.store.noted(of.id)) return null;
   return (
@@ -166,7 +163,6 @@ export function CardNotes({ problem, children, ...of }: CardNotesProps) {
   );
 }
 
-/** Below a card or a form: a busy kernel, and what failed. */
 export const ItemNotes = ({ store, id }: { store: Noted; id: string }) => (
   <>
     <BusyNote store={store} id={id} />

@@ -75,7 +75,6 @@ const silent = (kind: string) =>
   );
 const givenUp = (why: string) => new DOMException(why, "AbortError");
 
-/** What Python answers to a command. */
 export type AnswerTo<C extends { kind: string }> = C["kind"] extends keyof Answers ? Answers[C["kind"]] : null;
 
 export interface Answer<T = unknown> {

@@ -137,7 +137,7 @@ export function pull<S extends { revision: number }>(
       options.onHeard();
     } catch (error) {
       if (isAbort(error)) return;
-      // Not reported here: that the kernel is gone or silent is said by whoever follows the link (`link.ts`).
+      // Not reported here: that the kernel is gone or silent is said by whoever follows the link.
     }
     wait();
   };
@@ -187,7 +187,6 @@ export abstract class BaseStore<S extends { revision: number }, C extends { kind
   readonly rpc: Rpc;
   readonly state: Signal<S>;
   readonly link: Signal<Link>;
-  /** When the state was last known to be up to date, by `performance.now()`; null if never. */
   readonly heardAt: Signal<number | null>;
   readonly keysShown = signal(false);
   readonly open = signal<ReadonlyMap<string, O>>(new Map());

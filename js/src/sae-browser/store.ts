@@ -30,7 +30,6 @@ const TYPING = 250; // ms after the last key of a search
 
 export class Store extends BaseStore<wire.SaeBrowserState, wire.SaeCommand, Open> {
   readonly adding: Adding;
-  /** Filters the user just chose, until Python's state carries them. */
   private readonly chosen = new Chosen<wire.SaeQuery>();
   private readonly checked = signal<readonly string[] | null>(null);
   readonly bulk = signal<Bulk | null>(null);
@@ -74,7 +73,6 @@ export class Store extends BaseStore<wire.SaeBrowserState, wire.SaeCommand, Open
 
   // -------------------------------------------------------------------------------------------- what is shown
 
-  /** The filters as the user sees them: Python's, and on top what was chosen a moment ago. */
   query(): wire.SaeQuery {
     return this.chosen.over(this.state.value.query);
   }
@@ -168,7 +166,6 @@ export class Store extends BaseStore<wire.SaeBrowserState, wire.SaeCommand, Open
     this.drafts.value = withKey(this.drafts.value, id, draft);
   }
 
-  /** Saves what changed of name, notes and tags; true when that worked. */
   async edit(card: wire.SaeCard, change: { name?: string; notes?: string; tags?: string[] }): Promise<boolean> {
     const answer = await this.command(card.id, "Save", { kind: "edit_sae", sae_id: card.id, ...change });
     return answer !== null;
@@ -191,7 +188,6 @@ export class Store extends BaseStore<wire.SaeBrowserState, wire.SaeCommand, Open
     return done;
   }
 
-  /** Sends its files and card to a repository; true when that worked. */
   async publish(command: Extract<wire.SaeCommand, { kind: "publish_sae" }>): Promise<boolean> {
     const id = command.sae_id;
     this.mark([id], "publish");

@@ -17,7 +17,6 @@ interface Picked {
 }
 
 export class Store extends BaseStore<wire.SteeringState, wire.SteeringCommand, never> {
-  /** What was set here and is not in Python's state yet. */
   private readonly edited = new Chosen<Record<string, wire.SteeringEditRow>>();
   private readonly set_ = new Chosen<wire.SteeringSettings>();
   private unsent = false;
@@ -70,7 +69,6 @@ export class Store extends BaseStore<wire.SteeringState, wire.SteeringCommand, n
 
   // -------------------------------------------------------------------------------------------- what is set
 
-  /** The features as the user sees them: Python's, and on top what was set a moment ago. */
   rows(): wire.SteeringRow[] {
     return this.state.value.rows.map((row) => ({ ...row, ...this.edited.over({})[row.key] }));
   }

@@ -4,7 +4,6 @@ import type { Outcome } from "../lib/store";
 import type { BulkResult, Card } from "../lib/wire";
 import { canDelete, statusOf, unsavedTokens } from "./state";
 
-/** What the buttons above the list do. */
 export type Bulk = "pause" | "resume" | "stop" | "retry" | "import" | "export" | "delete";
 
 const CAN: Record<Bulk, (card: Card) => boolean> = {

@@ -16,8 +16,6 @@ export type Open =
   | { kind: "details"; tab: DetailsTab }
   /** The table of a group, with the details of one of its runs, or the question whether to stop it. */
   | { kind: "layers"; details?: string; tab?: DetailsTab; stop?: string };
-/** Settings left out stay as they are. */
-type ChartChange = Partial<wire.ChartLook>;
 
 export interface FormRequest {
   /** The run whose settings it starts from (Edit and retry). */
@@ -63,7 +61,6 @@ export class Store extends BaseStore<wire.PanelState, wire.PanelCommand, Open> {
   readonly bulk = signal<Bulk | null>(null);
   /** What was typed into a form that was closed without Cancel. */
   draft: Record<string, string | boolean> | null = null;
-  /** Chart settings the user just chose, until Python's state carries them. */
   private readonly chosen = new Chosen<wire.PanelState["charts"]>();
   /** The card on which an SAE was opened. */
   private cameFrom: string | null = null;
@@ -85,12 +82,11 @@ export class Store extends BaseStore<wire.PanelState, wire.PanelCommand, Open> {
   });
   private last: ReadonlySet<string> = new Set();
 
-  /** The chart settings as the user sees them: Python's, and on top what was chosen a moment ago. */
   charts(): wire.PanelState["charts"] {
     return this.chosen.over(this.state.value.charts);
   }
 
-  async changeCharts(change: ChartChange): Promise<void> {
+  async changeCharts(change: Partial<wire.ChartLook>): Promise<void> {
     this.chosen.take(change);
     try {
       await this.rpc.send({ kind: "chart", ...change });
