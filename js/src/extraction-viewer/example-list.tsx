@@ -37,9 +37,7 @@ export function Examples({ store, loaded }: { store: Store; loaded: Loaded }) {
       <div class="row w">
         <h3>Examples</h3>
         <Segments label="Context" options={CONTEXTS} selected={context} onSelect={(to) => showContext(store, to)} />
-        <Checkbox label="Line breaks" checked={line_breaks} onChange={(on) => store.show({ line_breaks: on })}>
-          Line breaks
-        </Checkbox>
+        <Checkbox text="Line breaks" checked={line_breaks} onChange={(on) => store.show({ line_breaks: on })} />
         <div class="sp" />
         <Legend max={page.list_max} />
       </div>

@@ -141,12 +141,10 @@ export function Prompt({ store, open }: { store: Store; open: OpenExtraction }) 
           onSelect={(by) => prompt.rankAgain(by)}
         />
         <Checkbox
-          label="Hide features above 1 % density"
+          text="Hide features above 1 % density"
           checked={prompt.hideDense.value}
           onChange={(hide) => prompt.setHideDense(hide)}
-        >
-          Hide features above 1 % density
-        </Checkbox>
+        />
         <div class="sp" />
         <span class="sm t2" role="status">
           {data ? countWords(data.answer.rows.length, data.answer.firing, data.answer.hidden) : ""}

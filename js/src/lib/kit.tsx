@@ -75,7 +75,6 @@ export interface PickProps<T extends string> {
   children?: ComponentChildren;
 }
 
-/** A small select with an accessible name. */
 export const Pick = <T extends string>(props: PickProps<T>) => (
   <span class={`s24 ${props.class ?? ""}`} style={props.width ? { "--w": `${props.width}px` } : undefined}>
     <select
@@ -144,22 +143,21 @@ export function SelectAll({ shown, checked, title, onCheck }: SelectAllProps) {
       checked={all}
       mixed={!all && checked.length > 0}
       onChange={() => onCheck(all ? others : [...others, ...shown])}
-    >
-      <span class="t2" title={title}>
-        {checked.length === 0 ? "Select all shown" : `${checked.length.toLocaleString("en-US")} selected`}
-      </span>
-    </Checkbox>
+      text={
+        <span class="t2" title={title}>
+          {checked.length === 0 ? "Select all shown" : `${checked.length.toLocaleString("en-US")} selected`}
+        </span>
+      }
+    />
   );
 }
 
 interface EmptyProps {
   title?: string;
-  /** What can be done about it. */
   actions?: ComponentChildren;
   children: ComponentChildren;
 }
 
-/** In the place of a list without entries. */
 export const Empty = ({ title, actions, children }: EmptyProps) => (
   <div class="empty">
     {title && <h3>{title}</h3>}
@@ -216,7 +214,6 @@ export const Linked = ({ text }: { text: string }) => (
   </>
 );
 
-/** A repository, with its page on the hub. */
 export const Repository = ({ id }: { id: string }) => (
   <a class="cut" href={`https://huggingface.co/${encodeURI(id)}`} target="_blank" rel="noopener noreferrer" title={id}>
     {id}
@@ -477,15 +474,13 @@ export function Rename({ name, onSave, onDone }: RenameProps) {
   );
 }
 
-interface Props {
+interface ProgressProps {
   label: string;
-  /** 0 to 1. */
-  fraction: number;
-  /** Its colour. */
+  fraction: number; // 0 to 1
   status: string;
 }
 
-export function Progress({ label, fraction, status }: Props) {
+export function Progress({ label, fraction, status }: ProgressProps) {
   const percent = Math.floor(fraction * 100);
   return (
     <div class="prog">

@@ -48,9 +48,7 @@ export function PublishForm({ store, card, onClose }: { store: Store; card: SaeC
         hint="On the Hugging Face hub; it is made if it does not exist"
       />
       <AccessToken class="grow" input={token} placeholder="from your sign-in" hint="needs write permission; not kept" />
-      <Checkbox label="Private" checked={isPrivate} onChange={setPrivate}>
-        Private
-      </Checkbox>
+      <Checkbox text="Private" checked={isPrivate} onChange={setPrivate} />
       {preview && (
         <div class="notes wide">
           {preview.exists && (

@@ -44,9 +44,7 @@ export function Result({ store }: { store: Store }) {
               {writing ? progressWords(run, store.settings()) : texts ? differenceWords(texts) : ""}
             </span>
             <div class="sp" />
-            <Checkbox label="Mark differences" checked={store.marked.value} onChange={into(store.marked)}>
-              Mark differences
-            </Checkbox>
+            <Checkbox text="Mark differences" checked={store.marked.value} onChange={into(store.marked)} />
           </div>
           {texts?.notes.map((note) => (
             <div key={note} class="mb8">

@@ -66,11 +66,10 @@ export function ChartsBar({ store }: { store: Store }) {
         <div class="sp" />
         <Checkbox
           label="Show raw values"
+          text="Raw"
           checked={charts.show_raw}
           onChange={(show_raw) => store.changeCharts({ show_raw })}
-        >
-          Raw
-        </Checkbox>
+        />
         <Smoothing value={charts.smoothing} onChange={(smoothing) => store.changeCharts({ smoothing })} />
       </div>
       <div class="tb plain">

@@ -56,9 +56,7 @@ function Settings({ settings, compare }: { settings: readonly SettingRow[]; comp
       <div class="row">
         <h3>{all ? "All settings" : "Settings that differ"}</h3>
         <div class="sp" />
-        <Checkbox label="Show all settings" checked={all} onChange={setAll}>
-          {`Show all ${settings.length}`}
-        </Checkbox>
+        <Checkbox label="Show all settings" text={`Show all ${settings.length}`} checked={all} onChange={setAll} />
       </div>
       {compare.names.length > SIDE_BY_SIDE ? (
         <AsRows compare={compare} settings={rows} />

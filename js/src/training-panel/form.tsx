@@ -222,12 +222,10 @@ function Groups({ store, controller }: { store: Store; controller: FormControlle
                       onEnter={() => {}} // which would start the training
                     />
                     <Checkbox
-                      label="Changed only"
+                      text="Changed only"
                       checked={only !== null}
                       onChange={(on) => setOnly(on ? changed : null)}
-                    >
-                      Changed only
-                    </Checkbox>
+                    />
                     <span class="sm t2" role="status">
                       {shown.length < advanced.length && `${shown.length || "None"} of ${advanced.length}`}
                     </span>
@@ -266,11 +264,7 @@ function Several({ controller }: { controller: FormController }) {
           : "The language model runs once for"}{" "}
         {spread ? "those of a job" : "all of them"}, and each leaves an SAE of its own.
       </NoteBox>
-      {offered && (
-        <Checkbox label={offered} checked={spread} onChange={into(controller.spread)}>
-          {offered}
-        </Checkbox>
-      )}
+      {offered && <Checkbox text={offered} checked={spread} onChange={into(controller.spread)} />}
     </div>
   );
 }

@@ -73,13 +73,12 @@ export function Columns({ store }: { store: Store }) {
           <Checkbox
             key={id}
             label={`Column ${head}`}
+            text={head}
             checked={!hidden.includes(id)}
             onChange={(on) => {
               store.hidden.value = on ? hidden.filter((one) => one !== id) : [...hidden, id];
             }}
-          >
-            {head}
-          </Checkbox>
+          />
         ))}
       </div>
     </details>
