@@ -12,8 +12,9 @@ const common = {
   bundle: true,
   format: "esm",
   target: "es2022",
-  jsx: "automatic",
-  jsxImportSource: "preact",
+  // a call with the children as arguments is shorter than one with a property of that name
+  tsconfigRaw: { compilerOptions: { jsx: "react", jsxFactory: "createElement", jsxFragmentFactory: "Fragment" } },
+  inject: [join(here, "src/jsx.ts")],
   charset: "utf8", // a dash takes three bytes, and six as an escape
   legalComments: "none",
   logLevel: "warning",

@@ -1,0 +1,2 @@
+/** What JSX becomes calls of in the bundles (js/build.mjs). */
+export { createElement, Fragment } from "preact";
