@@ -117,12 +117,15 @@ interface SaveProps {
   store: Store;
   name: string;
   of: { training_id: string } | { config: () => ConfigData };
-  onSaved: (name: string) => void;
+  /** The card that says that it is saved, unless `onSaved` does. */
+  at?: string;
+  onSaved?: (name: string) => void;
   onClose: () => void;
   nested?: boolean;
 }
 
-export function SaveTemplate({ store, name, of, onSaved, onClose, nested = false }: SaveProps) {
+export function SaveTemplate({ store, name, of, at = "", onClose, nested = false, ...on }: SaveProps) {
+  const { onSaved = (saved) => store.say(at, `Saved as template “${saved}”.`) } = on;
   const [text, setText] = useState(name);
   const busy = useSignal(false);
   const [problem, setProblem] = useState<Problem | null>(null);

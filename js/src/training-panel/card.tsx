@@ -71,7 +71,7 @@ export function TrainingCard({ store, card }: { store: Store; card: Card }) {
         stop: () => <Question {...stopQuestion([card], (action) => store.act(card, action))} onKeep={close} />,
         longer: () => <LongerForm store={store} card={card} onClose={close} />,
         export: () => <ExportForm store={store} id={id} cards={[card]} onClose={close} />,
-        template: () => <TemplateOf store={store} id={id} run={card} name={name} onClose={close} />,
+        template: () => <SaveTemplate store={store} at={id} name={name} of={{ training_id: id }} onClose={close} />,
         details: () => (
           <Details
             store={store}
@@ -114,24 +114,6 @@ export function TrainingCard({ store, card }: { store: Store; card: Card }) {
     </CardBox>
   );
 }
-
-interface TemplateProps {
-  store: Store;
-  id: string;
-  run: Card;
-  name: string;
-  onClose: () => void;
-}
-
-export const TemplateOf = ({ store, id, run, name, onClose }: TemplateProps) => (
-  <SaveTemplate
-    store={store}
-    name={name}
-    of={{ training_id: run.id }}
-    onSaved={(saved) => store.say(id, `Saved as template “${saved}”.`)}
-    onClose={onClose}
-  />
-);
 
 interface NotesProps {
   store: Store;

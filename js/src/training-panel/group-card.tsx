@@ -7,8 +7,8 @@ import { DoneNote, ItemNotes } from "../lib/notes";
 import { num, Table, unseen } from "../lib/table";
 import type { Card, GroupActionName } from "../lib/wire";
 import { deleteQuestion, stopQuestion } from "./bulk-state";
-import { menuOf, RunNotes, TemplateOf, Tiles } from "./card";
-import { ExportForm, LongerForm } from "./card-forms";
+import { menuOf, RunNotes, Tiles } from "./card";
+import { ExportForm, LongerForm, SaveTemplate } from "./card-forms";
 import { Details } from "./details";
 import * as groups from "./groups";
 import { byHook, kindOf, memberWord } from "./groups";
@@ -96,7 +96,7 @@ export function GroupCard({ store, group, members }: GroupProps) {
         template: () => (
           <div class="notes">
             <p class="sm t2">{groups.templateWords(kept, members)}</p>
-            <TemplateOf store={store} id={id} run={kept} name={name} onClose={close} />
+            <SaveTemplate store={store} at={id} name={name} of={{ training_id: kept.id }} onClose={close} />
           </div>
         ),
         layers: () => layers && <Layers store={store} group={group} members={members} open={layers} />,
