@@ -47,9 +47,7 @@ export class FakeSteering extends FakeWidget<wire.SteeringState, wire.SteeringCo
       const hits = number ?? scene.labels.filter((hit) => hit.label.includes(text.trim()));
       return { sae_id, text, hits, note: hits.length ? "" : "No label has these words." };
     },
-    steering_tokens: ({ prompt }) => {
-      return ["<|bos|>", ...(prompt.match(/\s*\S+/g) ?? [])];
-    },
+    steering_tokens: ({ prompt }) => ["<|bos|>", ...(prompt.match(/\s*\S+/g) ?? [])],
     steering_generate: ({ what }) => {
       const { run } = this.state;
       const next = { number: run.number + 1, kind: what ?? "generate", status: "running", phase: "writing" } as const;

@@ -125,15 +125,8 @@ export class FakeViewer extends FakeWidget<wire.ViewerState, wire.ViewerCommand>
       const before = this.notes.get(index) ?? featurePage(index).value.notes;
       const own = before.labels.find((one) => one.source === "user");
       const text = label ?? own?.text ?? "";
-      const words = { text, description: description ?? own?.description ?? "" };
-      const said = {
-        ...words,
-        source: "user" as const,
-        by: "",
-        tokens: [],
-        score_at: null,
-        created_at: Date.now() / 1000,
-      };
+      const mine = { source: "user" as const, by: "", tokens: [], score_at: null, created_at: Date.now() / 1000 };
+      const said = { ...mine, text, description: description ?? own?.description ?? "" };
       const labels = [...(text ? [said] : []), ...before.labels.filter((one) => one.source !== "user")];
       const after = { index, labels, notes: notes ?? before.notes, starred: starred ?? before.starred };
       this.notes.set(index, after);

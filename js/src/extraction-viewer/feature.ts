@@ -404,11 +404,7 @@ export class FeatureView {
     if (extraction === this.extraction) this.onNotes(notes);
   }
 
-  close(): void {
-    this.giveUp();
-  }
-
-  private giveUp(): void {
+  giveUp(): void {
     this.stop.abort();
     this.stop = new AbortController();
     for (const one of [this.loaded, this.logits, this.relations, this.tested]) one.giveUp();

@@ -109,10 +109,6 @@ export class FeatureList {
     else this.ask(0);
   }
 
-  close(): void {
-    this.giveUp();
-  }
-
   private fill(): void {
     if (this.known.value.key !== this.key) return; // its first piece is under way
     const [first, last] = this.wanted;
@@ -177,7 +173,7 @@ export class FeatureList {
     if (fresh || answer.matching !== before.matching) this.fill();
   }
 
-  private giveUp(): void {
+  giveUp(): void {
     clearTimeout(this.timer);
     for (const stop of this.asking.values()) stop.abort();
     this.asking = new Map();

@@ -89,10 +89,6 @@ export class PromptStore {
     if (this.reading.value.data) void this.read();
   }
 
-  close(): void {
-    this.reading.giveUp();
-  }
-
   private rank(by: RankBy, token: number | null = null): void {
     this.rankBy.value = by;
     this.token.value = token;

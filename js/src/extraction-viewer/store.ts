@@ -95,9 +95,9 @@ export class Store extends BaseStore<wire.ViewerState, wire.ViewerCommand, CardO
       clearTimeout(this.timer);
       this.stepping.abort();
       this.starting.giveUp();
-      this.list.close();
-      this.feature.close();
-      this.prompt.close();
+      this.list.giveUp();
+      this.feature.giveUp();
+      this.prompt.reading.giveUp();
     });
   }
 
@@ -269,13 +269,9 @@ export class Store extends BaseStore<wire.ViewerState, wire.ViewerCommand, CardO
   }
 
   async star(index: number, starred: boolean): Promise<void> {
-    this.setStar(index, starred);
-    await this.edit(index, { starred }, starred ? "The star" : "Taking the star");
-    if (this.stars.value.get(index) === starred) this.setStar(index, undefined);
-  }
-
-  private setStar(index: number, starred: boolean | undefined): void {
     this.stars.value = withKey(this.stars.value, index, starred);
+    await this.edit(index, { starred }, starred ? "The star" : "Taking the star");
+    if (this.stars.value.get(index) === starred) this.stars.value = withKey(this.stars.value, index, undefined);
   }
 
   async edit(

@@ -54,7 +54,7 @@ export function AddForm({ store }: { store: Store }) {
       ) : (
         <ChooseFiles files={files} disabled={adding.busy} onChoose={setFiles} />
       )}
-      <AboutFields about={about} asks={asksConvention(adding.problem())} onChange={setAbout} />
+      <AboutFields about={about} asks={asksConvention(store.problems.value.get(ADDING))} onChange={setAbout} />
       {upload && <Progress upload={upload} />}
       <ItemNotes store={store} id={ADDING} />
       <div class="row answers">

@@ -2,7 +2,7 @@
 import { signal } from "@preact/signals";
 import * as f from "../lib/format";
 import { BUFFER_LIMIT, isAbort, type Rpc } from "../lib/rpc";
-import { type BaseStore, during, type Problem } from "../lib/store";
+import { type BaseStore, during } from "../lib/store";
 import type { SaeBrowserState, SaeCommand } from "../lib/wire";
 
 export interface FileToSend {
@@ -77,14 +77,13 @@ export class Adding {
     return this.copying.value || this.upload.value !== null;
   }
 
-  async addPath(path: string, about: About): Promise<boolean> {
+  async addPath(path: string, about: About): Promise<void> {
     const command = { kind: "add_local", path, ...about } as const;
     const answer = await during(this.copying, this.store.command(ADDING, "Add", command));
     if (answer) this.added(answer.value);
-    return answer !== null;
   }
 
-  async send(files: FileToSend[], about: About): Promise<boolean> {
+  async send(files: FileToSend[], about: About): Promise<void> {
     this.store.dismiss(ADDING);
     const stop = new AbortController();
     this.stop = stop;
@@ -103,10 +102,8 @@ export class Adding {
       show(total, "checking");
       const answer = await this.store.rpc.send({ kind: "finish_upload", upload_id, ...about });
       this.added(answer.value);
-      return true;
     } catch (error) {
       if (!isAbort(error)) this.store.fail(ADDING, error);
-      return false;
     } finally {
       if (this.stop === stop) {
         this.stop = null;
@@ -122,14 +119,9 @@ export class Adding {
     this.upload.value = null;
   }
 
-  private added(value: unknown): void {
-    const { sae_id } = value as { sae_id: string };
+  private added({ sae_id }: { sae_id: string }): void {
     this.shown.value = false;
     this.store.focusCard.value = sae_id;
     this.store.announce("Added to the library.");
-  }
-
-  problem(): Problem | undefined {
-    return this.store.problems.value.get(ADDING);
   }
 }

@@ -2,7 +2,7 @@
 import { type Signal, signal } from "@preact/signals";
 import { loadedOf } from "../extraction-viewer/feature";
 import { Preview } from "../extraction-viewer/preview";
-import type { Answer, Model } from "../lib/rpc";
+import type { Model } from "../lib/rpc";
 import { BaseStore, Chosen, during, withKey } from "../lib/store";
 import * as wire from "../lib/wire";
 
@@ -265,14 +265,14 @@ export class Store extends BaseStore<wire.SteeringState, wire.SteeringCommand, n
     this.presetsShown.value = shown;
     if (!shown) return;
     const answer = await this.command(PRESETS, "Presets", { kind: "steering_presets" });
-    this.takePresets(answer);
+    if (answer) this.presets.value = answer.value;
   }
 
   async preset(action: wire.PresetAction, name: string, replace = false): Promise<boolean> {
     if (action === "save" && !(await this.flush())) return false;
     const answer = await this.command(PRESETS, "Presets", { kind: "steering_preset", action, name, replace });
-    this.takePresets(answer);
     if (answer === null) return false;
+    this.presets.value = answer.value;
     if (action === "load") {
       this.presetsShown.value = false;
       this.choosing.value = Array.isArray(this.state.value.settings.positions);
@@ -282,10 +282,6 @@ export class Store extends BaseStore<wire.SteeringState, wire.SteeringCommand, n
     }
     this.announce({ save: "Preset saved", load: "Preset loaded", delete: "Preset deleted" }[action]);
     return true;
-  }
-
-  private takePresets(answer: Answer<wire.PresetRecord[]> | null): void {
-    if (answer) this.presets.value = answer.value;
   }
 
   closeInnermost(): boolean {
