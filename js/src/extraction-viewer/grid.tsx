@@ -138,12 +138,8 @@ function Bar({ store }: { store: Store }) {
           label="Sort features"
           value={query.sort}
           options={SORTS}
-          onPick={(sort) =>
-            /* numbers are looked at from the largest on, names and indices from the first on */ store.setQuery({
-              sort,
-              descending: sort !== "index" && sort !== "label",
-            })
-          }
+          // numbers are looked at from the largest on, names and indices from the first on
+          onPick={(sort) => store.setQuery({ sort, descending: sort !== "index" && sort !== "label" })}
         />
         <Button
           small

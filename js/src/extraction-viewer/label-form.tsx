@@ -64,18 +64,15 @@ export function LabelForm({ store, page }: { store: Store; page: FeaturePage }) 
   const n = notes.labels.length;
   const all = `${n > 0 ? `${n} ${n === 1 ? "label" : "labels"} and ` : ""}notes`;
   const none = other ? "" : page.fired > 0 ? "No label yet: the list shows its strongest tokens." : "No label yet.";
-  const judgedOf = (label: FeatureLabel | undefined) =>
-    label &&
-    label.score_at !== null && (
-      <button
-        type="button"
-        class="lk"
-        aria-expanded={judged === label.score_at}
-        onClick={() => setJudged(judged === label.score_at ? null : label.score_at)}
-      >
-        {judged === label.score_at ? "Hide what the judge said" : "Show what the judge said"}
-      </button>
+  const judgedOf = (label: FeatureLabel | undefined) => {
+    if (!label || label.score_at === null) return null;
+    const shown = judged === label.score_at;
+    return (
+      <Button kind="link" expanded={shown} onClick={() => setJudged(shown ? null : label.score_at)}>
+        {`${shown ? "Hide" : "Show"} what the judge said`}
+      </Button>
     );
+  };
   const offer = (word: string, label: Offer, by: string) => (
     <p class="offer xs t2">
       {`${word}: `}

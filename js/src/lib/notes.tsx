@@ -19,11 +19,7 @@ interface Noted {
 }
 
 /** For a note: what happened, and where unless it says so itself. */
-export const placing = ({
-  what,
-  where,
-  hint,
-}: Pick<Problem, "what" | "where" | "hint">): { title: string; where: string | null } => ({
+export const placing = ({ what, where, hint }: Pick<Problem, "what" | "where" | "hint">) => ({
   title: what,
   where: where && !`${what} ${hint ?? ""}`.toLowerCase().includes(where.toLowerCase()) ? where : null,
 });

@@ -421,9 +421,9 @@ function Suggestions({ controller, field }: FieldProps) {
       {known.slice(0, 6).map((value, i) => (
         <span key={value}>
           {i > 0 && ", "}
-          <button type="button" class="lk" onClick={() => controller.set(field.name, value)}>
+          <Button kind="link" onClick={() => controller.set(field.name, value)}>
             {controller.data.value?.stores[value] ?? value}
-          </button>
+          </Button>
         </span>
       ))}
     </p>
