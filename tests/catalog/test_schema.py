@@ -18,7 +18,6 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine, inspect, select
-from sqlalchemy.schema import CreateIndex, CreateTable
 
 from saewidgets.catalog import Catalog, schema
 from saewidgets.catalog.database import file_lock, open_engine
@@ -87,16 +86,6 @@ def test_constraint_by_constraint(catalog: Catalog, tmp_path: Path) -> None:
     Base.metadata.create_all(engine)
     engine.dispose()
     assert statements(catalog.path) == statements(straight)
-
-
-def test_the_tables_can_be_made_on_postgresql() -> None:
-    from sqlalchemy.dialects import postgresql
-
-    text = "\n".join(str(CreateTable(t).compile(dialect=postgresql.dialect())) for t in Base.metadata.sorted_tables)
-    assert "ON DELETE CASCADE" in text
-    assert "DOUBLE PRECISION" in text or "FLOAT(53)" in text
-    indexes = [index for table in Base.metadata.sorted_tables for index in table.indexes]
-    assert all("CREATE" in str(CreateIndex(index).compile(dialect=postgresql.dialect())) for index in indexes)
 
 
 def test_a_blank_catalog_gets_its_tables_and_no_backup(folder: Path) -> None:

@@ -15,13 +15,6 @@ OVER = {"hook_name, hook_name_out": PAIRS}
 TRANSCODER: dict[str, Any] = {"sae": {"architecture": "transcoder", "d_sae": 64}}
 
 
-def test_transcoders_need_no_output_besides_those_that_change() -> None:
-    configs = expand(base_of(TRANSCODER, OVER), OVER)
-    assert [list(config.hook_names) for config in configs] == PAIRS
-    assert all(config.sae.d_sae == 64 for config in configs)
-    assert TRANSCODER == {"sae": {"architecture": "transcoder", "d_sae": 64}}
-
-
 def test_outputs_in_several_layers_get_different_names() -> None:
     over = {"hook_name_out": [f"blocks.{layer}.hook_mlp_out" for layer in (1, 2)]}
     configs = expand(base_of({**TRANSCODER, "hook_name": "blocks.1.mlp.hook_in"}, over), over)

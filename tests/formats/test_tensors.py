@@ -171,13 +171,6 @@ def test_a_file_without_checksums_is_read(tmp_path: Path) -> None:
     assert set(read_tensors(path, read_pickled(path).header())) == set(found.value)
 
 
-@pytest.mark.parametrize("view", [lambda x: x[:, ::2], lambda x: x[:1].expand(6, 8), lambda x: x[:, :4]])
-def test_a_part_of_a_tensor_is_refused(view: Any, tmp_path: Path) -> None:
-    torch.save({"part": view(torch.rand(6, 8))}, tmp_path / "file.pt")
-    with pytest.raises(FormatError, match="strides"):
-        read_pickled(tmp_path / "file.pt")
-
-
 def test_plain_values_come_along(tmp_path: Path) -> None:
     values = {
         "epoch": 3, "loss": 0.25, "name": "é", "on": True, "nothing": None, "big": 2**40, "negative": -7,

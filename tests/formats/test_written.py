@@ -158,19 +158,3 @@ def test_trained_saes_are_written_whole_or_refused(name: str, format: str, tmp_p
     if format == "saelens" and name not in ("skip", "batchtopk", "matryoshka"):  # these come back as others
         assert (loaded.cfg, loaded.metadata["hook_name"]) == (sae.cfg, sae.metadata["hook_name"])
         assert torch.equal(loaded(batch()), sae(batch()))
-
-
-@pytest.mark.parametrize(
-    ("format", "name", "dtype"),
-    [
-        ("saelens", "batchtopk", torch.bfloat16), ("dictionary_learning", "topk", torch.float16),
-        ("dictionary_learning", "batchtopk", torch.bfloat16), ("mistudio", "jumprelu", torch.bfloat16),
-    ],
-)  # fmt: skip
-def test_trained_saes_in_short_numbers_compute_the_same(
-    format: str, name: str, dtype: torch.dtype, tmp_path: Path
-) -> None:
-    sae = make(name, d_in=D_IN)
-    loss_of(sae, batch(d_in=D_IN))
-    sae = sae.to(dtype)
-    assert_same(sae.to_inference(), load_sae(save_sae(sae, tmp_path / "sae", format)))

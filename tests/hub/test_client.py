@@ -136,12 +136,6 @@ def test_requests_say_who_asks(hub: Hub, client: HubClient) -> None:
     assert "hf_hub/" in agent
 
 
-def test_the_account_of_a_token(client_of: Make) -> None:
-    assert client_of(READER).account() == "reader"
-    assert client_of().account() is None
-    assert client_of("hf_unknownunknownunknown").account() is None
-
-
 def test_a_token_that_the_hub_does_not_know(client_of: Make) -> None:
     with pytest.raises(InvalidTokenError, match="does not know") as error:
         ask(client_of("hf_unknownunknownunknown"))

@@ -8,7 +8,7 @@ from saewidgets.hub.client import HubClient
 from saewidgets.hub.errors import HubError, RepositoryNotFoundError, RevisionNotFoundError, WrongRepositoryTypeError
 from saewidgets.hub.reference import parse_reference
 from saewidgets.hub.repository import list_repository, repo_info
-from tests.hub.repos import HOSTILE, Repo
+from tests.hub.repos import HOSTILE
 from tests.hub.server import TOKENS, Hub
 
 READER, _ = TOKENS
@@ -34,20 +34,6 @@ def test_pages_are_followed(hub: Hub, client: HubClient) -> None:
     listing = list_repository(parse_reference(SAELENS), client)
     assert set(listing.files) == set(hub.state.repos[SAELENS].files)
     assert len(hub.requests("/tree/")) == -(-len(listing.files) // 3)
-
-
-def test_a_branch_that_moved_is_seen_after_a_refresh(hub: Hub, client: HubClient) -> None:
-    repo = Repo("lab/moves", {"a.txt": b"1"})
-    hub.state.add([repo])
-    first = list_repository(parse_reference("lab/moves"), client)
-    repo.commit({"a.txt": b"2", "b.txt": b"3"})
-    client.refresh()
-    second = list_repository(parse_reference("lab/moves"), client)
-    assert first.revision != second.revision
-    assert set(second.files) == {"a.txt", "b.txt"}
-    old = list_repository(parse_reference(f"lab/moves@{first.revision}"), client)
-    assert old.branch is None
-    assert set(old.files) == {"a.txt"}
 
 
 def test_a_missing_revision_is_an_error(client: HubClient) -> None:

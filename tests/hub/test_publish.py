@@ -79,14 +79,6 @@ def test_an_existing_card_is_kept(hub: Hub, client_of: Make, sae: Path) -> None:
     assert hub.state.repos["writer/two"].files["README.md"] == b"# first"
 
 
-def test_without_the_right_token(hub: Hub, client: HubClient, client_of: Make, sae: Path) -> None:
-    with pytest.raises(InvalidTokenError, match="Nobody is signed in"):
-        push(sae, "writer/x", client=client)
-    assert not hub.requests()
-    with pytest.raises(ForbiddenError, match="rights"):
-        push(sae, "writer/x", client=client_of(READER))
-
-
 def test_everything_arrives_in_one_commit_by_plain_requests(
     hub: Hub, client_of: Make, sae: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

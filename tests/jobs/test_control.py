@@ -6,31 +6,12 @@ import time
 
 import pytest
 
-from saewidgets.events import Request
 from saewidgets.jobs.control import InteractiveQueue, JobControl
 
 
 @pytest.fixture
 def control() -> JobControl:
     return JobControl(InteractiveQueue("box/cpu", 5.0), lambda: None)
-
-
-def test_a_weaker_request_does_not_replace_a_stronger_one(control: JobControl) -> None:
-    control.ask(Request.STOP)
-    control.ask(Request.PAUSE)
-    assert not control.withdraw()
-    assert control.request() is Request.STOP
-    control.ask(Request.CANCEL)
-    assert control.request() is Request.CANCEL
-
-
-def test_a_pause_can_be_taken_back_until_it_was_seen(control: JobControl) -> None:
-    control.ask(Request.PAUSE)
-    assert control.withdraw()
-    control.check()
-    control.ask(Request.PAUSE)
-    assert control.request() is Request.PAUSE
-    assert not control.withdraw()
 
 
 def test_a_checkpoint_is_asked_for_once(control: JobControl) -> None:

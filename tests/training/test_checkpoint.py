@@ -17,7 +17,6 @@ from saewidgets.training.checkpoint import (
     list_checkpoints,
     newest_whole,
     read_checkpoint,
-    rotate,
     write_checkpoint,
 )
 
@@ -186,21 +185,3 @@ def test_state_refuses_nan(tmp_path):
     with pytest.raises(ValueError, match="JSON"):
         write_checkpoint(tmp_path, 1, weights, optimizer, {"tokens": 1, "kinds": (), "scale": float("nan")})
     assert list(tmp_path.iterdir()) == []
-
-
-def _run(folder, written, keep_every):
-    """Write checkpoints one after another, rotating after each; returns what remains and what each write removed."""
-    removed = []
-    for step, kinds in written:
-        write_checkpoint(folder, step, {"w": torch.zeros(1)}, {}, {"tokens": step, "kinds": kinds})
-        removed.append([path.name[-2:] for path in rotate(folder, keep_every)])
-    return [c.step for c in list_checkpoints(folder)], removed
-
-
-def test_latest_and_best_stay(tmp_path):
-    written = [
-        (10, ["latest", "best"]), (20, ["latest", "best"]), (30, ["latest"]), (40, ["latest"]), (50, ["latest", "best"])
-    ]
-    remaining, removed = _run(tmp_path, written, keep_every=False)
-    assert remaining == [50]
-    assert removed == [[], ["10"], [], ["30"], ["40", "20"]]

@@ -4,7 +4,7 @@ import pytest
 
 from saewidgets.config.group import expand
 from saewidgets.errors import ConfigError, StorageError, TrainingError
-from saewidgets.events import CheckpointSaved, Interruption, JobStatus, Metrics, Progress, Request
+from saewidgets.events import Interruption, JobStatus, Metrics, Progress, Request
 from saewidgets.lm import load_model
 from saewidgets.training import Task, run_group, run_training
 from saewidgets.training.checkpoint import list_checkpoints
@@ -295,14 +295,6 @@ def test_a_full_disk_ends_all_and_all_can_be_resumed(configs, alone, tokens_fold
     assert run_group(_tasks(configs, tmp_path, resume=True), tokens_folder=tokens_folder).status is JobStatus.COMPLETED
     for number, expected in enumerate(alone):
         same(sae_tensors(tmp_path / str(number)), expected)
-
-
-def test_a_checkpoint_that_is_asked_for_is_written_by_each(configs, tokens_folder, tmp_path, total_checks):
-    emits = [Recorder() for _ in configs]
-    tasks = [Task(c, tmp_path / str(n), emits[n]) for n, c in enumerate(configs)]
-    run_group(tasks, tokens_folder=tokens_folder, control=Scripted(checkpoint_at=total_checks // 3))
-    manual = [{e.step for e in emit.of(CheckpointSaved) if "manual" in e.kinds} for emit in emits]
-    assert [len(steps) for steps in manual] == [1] * 4
 
 
 def test_what_reads_different_text_is_refused(configs, tokens_folder, tmp_path):

@@ -163,38 +163,6 @@ def test_float16_that_overflows_in_every_step_is_an_error_not_an_idle_run(tmp_pa
     assert trainer.step < 60
 
 
-def test_an_evaluation_that_was_interrupted_is_done_on_resume(tmp_path, recorder):
-    config = make_config(steps=10, **{"evaluation.every_steps": 2})
-
-    def _interrupted():
-        if len(seen) == 1:
-            raise Interruption(Request.PAUSE)
-        seen.append(trainer.step)
-        return {"val_fvu": 0.5 - trainer.step / 100}
-
-    seen = []
-    trainer = make_trainer(config, tmp_path, evaluate=_interrupted)
-    with pytest.raises(Interruption):
-        trainer.run()
-    trainer.save("latest")
-    assert (trainer.step, seen) == (4, [2])
-
-    def _goes_on():
-        seen.append(resumed.step)
-        return {"val_fvu": 0.5 - resumed.step / 100}
-
-    resumed = _resumed(config, tmp_path, evaluate=_goes_on, emit=recorder)
-    resumed.run()
-    assert seen == [2, 4, 6, 8]
-    again = recorder.of(CheckpointSaved)[0]
-    assert (again.step, again.kinds) == (4, ("latest", "best"))
-    seen.clear()
-    finished = _resumed(config, tmp_path, evaluate=lambda: seen.append(0) or {"val_fvu": 0.5})
-    assert finished.step == 8
-    finished.run()
-    assert seen == []  # the evaluation of step 8 was done before its checkpoint
-
-
 def test_a_stream_that_ends_early_is_an_error(tmp_path):
     class Short(FakeStream):
         def batches(self, start, check=None):

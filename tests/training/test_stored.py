@@ -11,17 +11,12 @@ import pytest
 import torch
 
 from saewidgets.activations import open_corpus, pack
-from saewidgets.activations.store import StoredActivations
 from saewidgets.activations.store_write import CaptureSettings, capture_store
 from saewidgets.config import ActivationCorpus, TextCorpus, TrainingConfig
 from saewidgets.errors import ConfigError, NotFoundError
-from saewidgets.evaluation import evaluate
-from saewidgets.evaluation.place import evaluate_rows
 from saewidgets.events import JobStatus, Request
 from saewidgets.formats import load_sae
 from saewidgets.lm import LoadedModel
-from saewidgets.sae import build_sae
-from saewidgets.sae.scaler import Scaler
 from saewidgets.training import run_training
 from tests.conftest import TINY_TEXT
 from tests.training.fakes import Scripted, sae_tensors, same
@@ -111,24 +106,3 @@ def test_a_transcoder_trains_from_two_hook_points(store: Path, tmp_path: Path, n
     result = run_training(config, tmp_path / "t")
     assert result.status is JobStatus.COMPLETED
     assert 0 < result.metrics["val_fvu"] < 10
-
-
-def test_rows_are_measured_like_text(store: Path, lm: LoadedModel) -> None:
-    """The same definitions and tokens as `evaluate` with a model."""
-    from saewidgets.activations.store_stream import StoredStream
-
-    config = _config(ActivationCorpus(str(store)))
-    stream = StoredStream(StoredActivations(store), config)
-    sae = build_sae(config.sae, 32, generator=torch.Generator().manual_seed(0))
-    for scale in (1.0, 0.37):
-        expected = evaluate(
-            sae, lm, stream.evaluation_contexts(128), RESID, scaler=Scaler(scale), cross_entropy=False, batch_size=64
-        )
-        found, _ = evaluate_rows(sae, stream.held_out(128), scaler=Scaler(scale))
-        assert found.keys() == expected.keys()
-        for name, value in expected.items():
-            assert found[name] == pytest.approx(value, rel=1e-4, abs=1e-7), name
-    with pytest.raises(ConfigError, match="no row"):
-        evaluate_rows(sae, [])
-    with pytest.raises(ConfigError, match="maps 32 numbers"):
-        evaluate_rows(sae, [(torch.zeros(3, 7),)])
