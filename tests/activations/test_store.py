@@ -225,18 +225,6 @@ def test_what_was_begun_with_another_text_or_damaged_starts_over(
     assert len(told) == 3
 
 
-def test_stop_keeps_a_whole_store_and_cancel_an_incomplete_one(
-    lm: LoadedModel, packed: PackedTokens, tmp_path: Path
-) -> None:
-    facts = capture_store(lm, packed, SETTINGS, tmp_path / "a", control=Scripted(Request.STOP, 3))
-    assert (facts.n_contexts, facts.n_rows) == (6, 96)
-    StoredActivations(tmp_path / "a").verify()
-    with pytest.raises(Interruption):
-        capture_store(lm, packed, SETTINGS, tmp_path / "b", control=Scripted(Request.STOP, 1))
-    with pytest.raises(NotFoundError):
-        StoredActivations(tmp_path / "b")
-
-
 # ------------------------------------------------------------------------------------------------ damaged
 
 
@@ -395,22 +383,6 @@ def file(tmp_path: Path) -> Path:
     path, states = tmp_path / "layer_6_states.pt", _states()
     torch.save({"hidden_states": states, "layer_idx": 6, "num_tokens": len(states), "d_model": 16}, path)
     return path
-
-
-def test_the_rows_are_those_of_the_file(file: Path, tmp_path: Path) -> None:
-    found = look_at_states(file)
-    assert (found.rows, found.width, found.layer, found.stored_dtype) == (300, 16, 6, "float32")
-    facts = import_states([(HOOK, found)], tmp_path / "s", model="gpt2", corpus="wiki")
-    store = StoredActivations(tmp_path / "s")
-    store.verify()
-    assert np.array_equal(store.rows(HOOK), _states().numpy())
-    assert (facts.source, facts.model, facts.corpus, facts.tokens, facts.n_rows) == (
-        "imported", "gpt2", "wiki", None, 300,
-    )
-    assert facts.hooks[HOOK].mean_norm == pytest.approx(_states().double().norm(dim=1).mean().item(), rel=1e-12)
-    assert facts.n_contexts == -(-300 // BLOCK)
-    with pytest.raises(ConfigError, match="without their tokens"):
-        store.contexts([0])
 
 
 def test_an_epoch_reads_every_row_once_the_short_last_block_too(file: Path, tmp_path: Path) -> None:

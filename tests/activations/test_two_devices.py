@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from saewidgets.activations import ActivationStream, PackedTokens, Windows, stream
-from saewidgets.activations.prefetch import WindowsAhead, handed_over
+from saewidgets.activations.prefetch import handed_over
 from saewidgets.events import Interruption, Request
 from saewidgets.lm import LoadedModel
 from tests.activations.conftest import HOOK, stream_config
@@ -115,28 +115,6 @@ def test_where_windows_are_and_batches_go(
     assert moves == [(window, "meta")]
     assert read.estimate_scale() == ActivationStream(lm, packed, stream_config()).estimate_scale()
     assert not Windows(lm, packed, stream_config(read_ahead="off"), [HOOK], device="meta").reads_ahead
-
-
-def test_an_abandoned_window_is_not_finished(lm: LoadedModel) -> None:
-    begun, left, go = [], [], threading.Event()
-
-    def fill(number: int, targets: Any, check: Any) -> None:
-        begun.append(number)
-        targets["x"].fill_(number)
-        if number == 1:
-            assert go.wait(30)
-            try:
-                check()
-            except Exception:
-                left.append(number)
-                raise
-
-    ahead = WindowsAhead(fill, lambda: {"x": torch.empty(2)}, name="test")
-    assert ahead.window(0, lambda: None)["x"].tolist() == [0, 0]
-    threading.Timer(0.2, go.set).start()
-    assert ahead.window(5, lambda: None)["x"].tolist() == [5, 5]  # somebody has jumped
-    ahead.close()
-    assert (begun[:3], left) == ([0, 1, 5], [1])
 
 
 @pytest.mark.gpu

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,6 +12,7 @@ from saewidgets.workspace import Workspace
 from tests.cli.conftest import PATIENCE, Invoke
 from tests.hub.conftest import switch_offline
 from tests.hub.server import Hub
+from tests.jobs.conftest import wait_until
 from tests.workspace.hub import LARGE, READER, SAELENS, WRITER, cache, repositories, server  # noqa: F401 - fixtures
 from tests.workspace.library.saes import saelens
 
@@ -125,7 +124,7 @@ def test_downloads_are_listed_paused_resumed_and_cancelled(
     server.state.bandwidth = 2e6
     with Workspace(home, jobs=JobSettings(poll=0.05)) as ws:
         job = ws.hub.download(LARGE, name="the large one")
-        _until(lambda: (job.progress is not None and job.progress.done > 500_000))
+        wait_until(lambda: (job.progress is not None and job.progress.done > 500_000), PATIENCE)
         [row] = invoke("hub", "downloads", "--json").json()
         assert (row["id"], row["status"], row["payload"]["repo_id"]) == (job.id, "running", LARGE)
         done = invoke("hub", "pause", job.id[:8])
@@ -145,10 +144,10 @@ def test_downloads_are_listed_paused_resumed_and_cancelled(
     server.state.bandwidth = 3e5
     with Workspace(home, jobs=JobSettings(poll=0.05)) as ws:
         other = ws.hub.download(SCOPE, "layer_12/width_65k/average_l0_72")
-        _until(lambda: other.progress is not None and other.progress.done > 0)
+        wait_until(lambda: other.progress is not None and other.progress.done > 0, PATIENCE)
         done = invoke("hub", "cancel", other.id, "--json")
         assert (done.code, done.json()["status"]) == (0, "cancelled"), done.err
-        _until(lambda: not list(cache.glob("*/blobs/*.incomplete")))
+        wait_until(lambda: not list(cache.glob("*/blobs/*.incomplete")), PATIENCE)
 
 
 def test_a_failure_that_may_pass_is_shown(invoke: Invoke, server: Hub) -> None:  # noqa: F811
@@ -157,10 +156,3 @@ def test_a_failure_that_may_pass_is_shown(invoke: Invoke, server: Hub) -> None: 
     assert done.code == 0, done.err
     assert "retrying (attempt 1, in 1 s): " in done.err
     assert "retrying (attempt 2, " in done.err
-
-
-def _until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)

@@ -16,6 +16,7 @@ from saewidgets.lm import LoadedModel, load_model
 from saewidgets.sae import SAE, create_sae, inference_sae
 from saewidgets.sae.scaler import Scaler
 from tests.evaluation.test_metrics import numbers
+from tests.lm.models import hook_count
 
 HOOK = "blocks.0.hook_resid_post"
 
@@ -36,10 +37,6 @@ def contexts() -> Tensor:
     ids[:, 0] = 0
     ids[2, 5] = ids[4, 1] = ids[6, 11] = 1
     return ids
-
-
-def _hook_count(lm: LoadedModel) -> int:
-    return sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in lm.model.modules())
 
 
 def _sae(name: str = "topk", **settings: Any) -> SAE:
@@ -190,7 +187,7 @@ def test_a_transcoder_is_compared_and_spliced_where_it_writes(lm: LoadedModel, c
 
 def test_model_and_sae_are_left_as_they_were(lm: LoadedModel, contexts: Tensor) -> None:
     sae = _sae("batchtopk").train()
-    before = _hook_count(lm)
+    before = hook_count(lm.model)
     lm.model.train()
     try:
         first = evaluate(sae, lm, contexts, HOOK)
@@ -199,7 +196,7 @@ def test_model_and_sae_are_left_as_they_were(lm: LoadedModel, contexts: Tensor) 
         assert first == evaluate(sae, lm, contexts, HOOK)
     finally:
         lm.model.eval()
-    assert _hook_count(lm) == before
+    assert hook_count(lm.model) == before
     assert all(p.grad is None for p in sae.parameters())
 
 

@@ -15,12 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from saewidgets.config import TrainingConfig
 from saewidgets.events import JobStatus
 from saewidgets.workspace import Run, TrainingGroup, Workspace
-from tests.workspace.conftest import PATIENCE, small_config
+from tests.workspace.conftest import PATIENCE, same_weights, small_config
 
 WORKER = """
 import os, signal, sys
@@ -94,12 +93,6 @@ def _settled(run: Run | TrainingGroup) -> JobStatus:
     return status
 
 
-def _same_weights(one: Run, other: Run) -> None:
-    expected, found = one.sae().state_dict(), other.sae().state_dict()
-    assert found.keys() == expected.keys()
-    assert [name for name in expected if not torch.equal(expected[name], found[name])] == []
-
-
 @pytest.fixture
 def settings(tmp_path: Path, tiny_model_folder: Path) -> Callable[..., str]:
     def write(**changes: Any) -> str:
@@ -141,7 +134,7 @@ def test_killed_runs_resume_to_identical_weights(tmp_path: Path, settings: Calla
     with Workspace(folder) as ws, Workspace(tmp_path / "straight") as other:
         run = ws.trainings.get(worker.id)
         assert run.status is JobStatus.COMPLETED
-        _same_weights(other.trainings.get(straight.id), run)
+        assert same_weights(other.trainings.get(straight.id), run)
         recorded = run.metrics(["loss"])["step"].tolist()
         assert recorded == sorted(set(recorded)), "a step was recorded twice"
         assert not list((run.folder / "checkpoints").glob(".tmp*"))
@@ -171,7 +164,7 @@ def test_killed_groups_resume_to_identical_weights(tmp_path: Path, settings: Cal
     Worker(folder, what, "group").complete()
     with Workspace(tmp_path / "straight") as one, Workspace(folder) as other:
         for a, b in zip(one.trainings.group(straight), other.trainings.group(what), strict=True):
-            _same_weights(a, b)
+            assert same_weights(a, b)
             steps = b.metrics(["loss"])["step"]
             assert steps.is_unique
             assert steps.tolist() == a.metrics(["loss"])["step"].tolist()
@@ -203,4 +196,4 @@ def test_killed_in_the_middle_of_evaluations(tmp_path: Path, settings: Callable[
             expected, found = (run.metrics(names)[["step", "name", "value"]] for run in (a, b))
             assert expected["step"].unique().tolist() == [20, 40, 60]
             assert found.to_dict("records") == expected.to_dict("records")
-            _same_weights(a, b)
+            assert same_weights(a, b)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -66,14 +65,6 @@ def test_all_is_written_in_order_and_of_several_progress_the_last_behind_the_res
     assert isinstance(sink.batches[-1][-1][2], Progress)
 
 
-def test_a_few_writes_per_second(pump: Pump, sink: Sink) -> None:
-    started = time.monotonic()
-    while time.monotonic() < started + 0.35:
-        pump.emit("job", None, Metrics(1, 1, {}))
-        time.sleep(0.002)
-    assert 2 <= len(sink.batches) <= (time.monotonic() - started) / 0.05 + 2
-
-
 def test_subscribers_hear_of_stored_events_before_the_status(pump: Pump, sink: Sink) -> None:
     told: list[tuple[Update, bool]] = []
     pump.subscribe(lambda job_id, updates: told.extend((each, each[1] in sink.events) for each in updates))
@@ -113,15 +104,6 @@ def test_an_event_that_cannot_be_written_is_reported_and_takes_no_other_with_it(
     assert [e.step for e in sink.events] == [1, 3]
     assert pump.lost == {"job": 1}
     assert "is lost" in caplog.text
-
-
-def test_close_writes_waiting_events_and_ends_the_thread(sink: Sink) -> None:
-    pump = Pump(sink, "me", 60.0, 60.0)  # type: ignore[arg-type]
-    for i in range(10):
-        pump.emit("job", None, Metrics(i, i, {}))
-    pump.close()
-    assert len(sink.events) == 10
-    assert not any(t.name == "saewidgets-pump" and t.is_alive() for t in threading.enumerate())
 
 
 def test_rounds_come_at_once_when_woken_and_go_on_after_an_error(sink: Sink, caplog: pytest.LogCaptureFixture) -> None:

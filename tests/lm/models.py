@@ -173,3 +173,7 @@ def encoder_tokenizer(base: Any) -> Any:
 def token_ids(batch: int = 2, context: int = 9, seed: int = 1) -> torch.Tensor:
     """Random ids ``[batch, context]``."""
     return torch.randint(2, VOCAB, (batch, context), generator=torch.Generator().manual_seed(seed))
+
+
+def hook_count(model: torch.nn.Module) -> int:
+    return sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in model.modules())

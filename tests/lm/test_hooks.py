@@ -24,13 +24,9 @@ from saewidgets.lm import (
     resolve_hook,
     spliced,
 )
-from tests.lm.models import FAMILIES, LAYERS, WIDTH, build, family, token_ids
+from tests.lm.models import FAMILIES, LAYERS, WIDTH, build, family, hook_count, token_ids
 
 SITES = ("resid_pre", "attn_out", "mlp_out", "resid_post")
-
-
-def _hook_count(model: nn.Module) -> int:
-    return sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in model.modules())
 
 
 class _Calls(list[str]):
@@ -101,7 +97,7 @@ class _BoomError(Exception):
 @pytest.mark.parametrize("site", SITES)
 def test_hooks_are_gone_after_any_end(site: str) -> None:
     model, ids = build("gpt2"), token_ids()
-    before = _hook_count(model)
+    before = hook_count(model)
     name = f"blocks.1.hook_{site}"
 
     def boom(x: Tensor) -> Tensor:
@@ -117,7 +113,7 @@ def test_hooks_are_gone_after_any_end(site: str) -> None:
         capture(model, [name, "blocks.9.hook_resid_post"], ids)
     with pytest.raises(KeyboardInterrupt), spliced(model, name, lambda x: x):
         raise KeyboardInterrupt
-    assert _hook_count(model) == before == 0
+    assert hook_count(model) == before == 0
     assert forward(model, ids).logits.shape == (2, 9, 64)
 
 

@@ -32,9 +32,9 @@ from saewidgets.steering import (
     sweep,
 )
 from saewidgets.steering.steer import check_fits, prompt_ids
-from tests.lm.models import CONFIGS, build
+from tests.lm.models import CONFIGS, build, hook_count
 from tests.sae.cases import LOADED, inputs, loaded
-from tests.steering.toys import HOOK, feature, hook_count, toy_sae, weights
+from tests.steering.toys import HOOK, feature, toy_sae, weights
 
 PROMPT = "The king went down to the"
 PUSH = [feature(5, 8.0)]
@@ -501,19 +501,6 @@ def test_the_sae_stays_as_it_was_and_a_training_mode_does_not_count() -> None:
     assert torch.equal(LatentChange(sae, [feature(2, 3.0, "clamp")])(h), expected)
     assert sae.training
     assert all(torch.equal(tensor, before[name]) for name, tensor in sae.state_dict().items())
-
-
-def test_many_tokens_are_encoded_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    sae = toy_sae()
-    h = torch.randn(3, 11, 32, generator=torch.Generator().manual_seed(3))
-    change = LatentChange(sae, several(False))
-    expected = change(h)
-    sizes: list[int] = []
-    encode = sae.encode
-    monkeypatch.setattr(sae, "encode", lambda x: sizes.append(len(x)) or encode(x))
-    monkeypatch.setattr("saewidgets.steering.change.LATENT_BYTES", 4 * 24 * 5)
-    torch.testing.assert_close(change(h), expected)
-    assert sizes == [5] * 6 + [3]
 
 
 def test_the_end_of_a_text_ends_it(tokenizer: Any) -> None:

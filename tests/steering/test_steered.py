@@ -14,8 +14,8 @@ from saewidgets.errors import ConfigError, NotFoundError
 from saewidgets.lm import HookError, capture, forward
 from saewidgets.sae import inference_sae
 from saewidgets.steering import Steering, SteeringError, SteeringSource, choose, steered
-from tests.lm.models import CONFIGS, WIDTH, build, token_ids
-from tests.steering.toys import D_SAE, HOOK, feature, hook_count, toy_sae, toy_transcoder, weights
+from tests.lm.models import CONFIGS, WIDTH, build, hook_count, token_ids
+from tests.steering.toys import D_SAE, HOOK, feature, toy_sae, toy_transcoder, weights
 
 SITES = ("hook_resid_pre", "hook_attn_out", "hook_mlp_out", "hook_resid_post")
 CLAMP = [feature(3, 6.0, "clamp"), feature(5, -2.0)]

@@ -43,7 +43,3 @@ def toy_transcoder(into: str, out: str, architecture: str = "transcoder", seed: 
 
 def feature(index: int, strength: float, mode: str = "add", **more: Any) -> SteeringFeature:
     return SteeringFeature.from_data({"index": index, "strength": strength, "mode": mode, **more})
-
-
-def hook_count(model: torch.nn.Module) -> int:
-    return sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in model.modules())

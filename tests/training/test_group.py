@@ -103,36 +103,6 @@ def test_one_forward_feeds_all(base, configs, tokens_folder, tmp_path):
     assert forwards_of(configs[::-1], tmp_path / "all") == forwards_of(configs[:1], tmp_path / "one") > 0
 
 
-def test_one_pass_evaluates_all_that_are_due(base, tokens_folder, tmp_path):
-    """How often a block of the two runs on held-out text: two batches, at step 6 and at the end."""
-    lm = load_model(base.model)
-    ran, phase = [], [""]
-
-    def count(attention, args, kwargs):
-        if phase[0] == "evaluating" and args[0].shape[1] == base.context_size:  # else the model is tried on few tokens
-            ran.append(1)
-
-    for block in lm.model.transformer.h:
-        block.ln_1.register_forward_pre_hook(count, with_kwargs=True)
-
-    def emit(event):
-        phase[0] = getattr(event, "phase", phase[0])
-
-    def blocks_of(layers, folder):
-        configs = [base.replace(hook_name=f"blocks.{n}.hook_resid_post", **{"sae.k": k}) for n, k in layers]
-        ran.clear()
-        tasks = [Task(c, folder / str(n), emit) for n, c in enumerate(configs)]
-        assert run_group(tasks, tokens_folder=tokens_folder, model=lm).status is JobStatus.COMPLETED
-        return len(ran)
-
-    # The model by itself, which also gives the activations, and behind the last block nothing is left to run.
-    assert blocks_of([(1, 4)], tmp_path / "deepest") == 2 * (2 + 2)
-    # First the model by itself, zeros and the SAE behind block 0; then the SAE's own forward.
-    assert blocks_of([(0, 4)], tmp_path / "first") == 2 * (2 + 1 + 1 + 2)
-    # Zeros once for the two on block 0, each of which has its own forward behind it.
-    assert blocks_of([(1, 4), (0, 4), (0, 8)], tmp_path / "all") == 2 * ((2 + 1 + 2) + (2 + 2))
-
-
 @pytest.mark.parametrize("share", [0.15, 0.97])
 def test_pause_anywhere_and_resume(share, configs, alone, tokens_folder, tmp_path, total_checks):
     at = int(total_checks * share)

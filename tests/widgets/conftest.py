@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from pathlib import Path
@@ -76,15 +75,6 @@ def panel_commands(model: PanelModel, **parts: Any) -> PanelCommands:
     """The commands of a panel that has no figures."""
     found: dict[str, Any] = {"reset_charts": Event(), "reset_pareto": Event(), "_wake": lambda: None, **parts}
     return PanelCommands(SimpleNamespace(_model=model, workspace=model.workspace, **found))
-
-
-def wait_for(condition: Callable[[], Any], limit: float = 5.0) -> Any:
-    """Poll until `condition` is true; its value."""
-    deadline = time.monotonic() + limit
-    while not (value := condition()):
-        assert time.monotonic() < deadline, "timed out"
-        time.sleep(0.01)
-    return value
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,8 @@ from saewidgets.widgets.steering.widget import Steering
 from saewidgets.workspace import Workspace
 from tests.hub.repos import Repo, below
 from tests.hub.server import Hub
-from tests.widgets.conftest import Sent, ask, wait_for
+from tests.jobs.conftest import wait_until
+from tests.widgets.conftest import Sent, ask
 from tests.workspace.hub import cache, repositories, server  # noqa: F401 - fixtures
 from tests.workspace.library.saes import contents
 from tests.workspace.steering.saes import demo_sae
@@ -49,7 +50,7 @@ def test_from_the_hub_to_steered_text(told: Callable[..., Any], server: Hub, tmp
             [row], [place] = listing["rows"], listing["repositories"]
             chosen = {"repo_id": REPO, "revision": place["revision"], "path": row["path"]}
             told(download, "hub_download", saes=[chosen])
-            [sae_id] = wait_for(lambda: [each["sae_id"] for each in download.state["downloads"] if each["sae_id"]], 60)
+            [sae_id] = wait_until(lambda: [one["sae_id"] for one in download.state["downloads"] if one["sae_id"]], 60)
 
         with closing(ExtractionViewer(ws)) as viewer:
             part = viewer._parts[0]
@@ -59,7 +60,7 @@ def test_from_the_hub_to_steered_text(told: Callable[..., Any], server: Hub, tmp
             assert values.keys() <= fields
             assert told(part, "check_extraction", sae_id=sae_id, values=values)["errors"] == {}
             extraction = told(part, "start_extraction", sae_id=sae_id, values=values)["extraction_id"]
-            [card] = wait_for(lambda: [each for each in part.state["cards"] if each["status"] == "completed"], 60)
+            [card] = wait_until(lambda: [each for each in part.state["cards"] if each["status"] == "completed"], 60)
             assert (card["id"], card["repo_id"]) == (extraction, REPO)
             query = {"show": "live", "sort": "max", "descending": True}
             found = told(part, "query_features", extraction_id=extraction, query=query)
@@ -77,6 +78,6 @@ def test_from_the_hub_to_steered_text(told: Callable[..., Any], server: Hub, tmp
             settings = {**steering.state["settings"], "prompt": "The king", "new_tokens": 4}
             told(steering, "steering_edit", rows=[{"key": key, "mode": "add", "strength": 60.0}], settings=settings)
             number = told(steering, "steering_generate")["number"]
-            wait_for(lambda: (steering.state["run"]["number"], steering.state["run"]["status"]) == (number, "done"), 60)
+            wait_until(lambda: steering.state["run"].items() >= {"number": number, "status": "done"}.items(), 60)
             texts = told(steering, "steering_read")
             assert texts["baseline"] != texts["steered"]

@@ -30,7 +30,8 @@ from saewidgets.widgets.messages.training import PanelState
 from saewidgets.widgets.model import name_of_workspace
 from saewidgets.widgets.shell import _REROUTING as HOOK
 from saewidgets.widgets.shell import Part, unpin
-from tests.widgets.conftest import Sent, ask, wait_for
+from tests.jobs.conftest import wait_until
+from tests.widgets.conftest import Sent, ask
 
 Serve = Callable[[Callable[[Any], Any]], tuple[Part, Sent]]
 
@@ -199,7 +200,7 @@ def test_nothing_holds_a_widget_that_is_closed(name: str) -> None:
         reference = weakref.ref(shown)
         shown.close()
         del shown
-        wait_for(is_gone)
+        wait_until(is_gone)
 
 
 @every_widget
@@ -234,11 +235,11 @@ def test_what_cannot_be_read_is_shown_and_heals(name: str, monkeypatch: pytest.M
             shown = getattr(sw, name)(ws)
             assert notice() == "The catalog is locked."
         shown._changed()
-        wait_for(lambda: notice() is None, 20)
+        wait_until(lambda: notice() is None, 20)
         with monkeypatch.context() as patch:
             patch.setattr(getattr(ws, part), method, broken)
             shown._changed()
-            wait_for(lambda: notice() == "The catalog is locked.")
+            wait_until(lambda: notice() == "The catalog is locked.")
         shown.close()
 
 

@@ -16,7 +16,7 @@ from saewidgets.workspace import Workspace
 from tests.hub.conftest import switch_offline
 from tests.hub.repos import TRACER, Repo, circuit_tracer
 from tests.hub.server import Hub
-from tests.widgets.conftest import wait_for
+from tests.jobs.conftest import wait_until
 from tests.workspace.conftest import PATIENCE
 from tests.workspace.hub import LARGE, READER, SAELENS, WRITER, cache, repositories, server  # noqa: F401 - fixtures
 from tests.workspace.library.saes import contents
@@ -39,7 +39,7 @@ def _begin(ws: Workspace, server: Hub, **given: Any) -> Job:  # noqa: F811 - a s
     """A large one that has begun and goes on slowly."""
     server.state.bandwidth = 2e6
     job = ws.hub.download(LARGE, **given)
-    wait_for(lambda: _done(job) > 500_000, PATIENCE)
+    wait_until(lambda: _done(job) > 500_000, PATIENCE)
     return job
 
 
@@ -81,8 +81,8 @@ def test_from_a_repository_to_the_library(ws: Workspace, server: Hub) -> None:  
     sae_id = job.result(PATIENCE)
     assert sae_id == ws.saes.list()[0].id
     # Subscribers are told by a thread of their own, at most ten times a second.
-    wait_for(lambda: any(isinstance(event, Progress) and event.phase == "done" for event in seen), PATIENCE)
-    wait_for(lambda: {job.id, sae_id} <= set(told), PATIENCE)
+    wait_until(lambda: any(isinstance(event, Progress) and event.phase == "done" for event in seen), PATIENCE)
+    wait_until(lambda: {job.id, sae_id} <= set(told), PATIENCE)
     for end in ends:
         end()
     assert set(told) == {job.id, sae_id}
@@ -174,7 +174,7 @@ def test_cancel_removes_arrived_files_that_no_other_download_needs(
     assert second.wait(PATIENCE) is JobStatus.PAUSED
     assert _blobs(cache, ".incomplete")
     second.cancel()  # one that nobody runs
-    wait_for(lambda: not _blobs(cache, ".incomplete"), PATIENCE)
+    wait_until(lambda: not _blobs(cache, ".incomplete"), PATIENCE)
 
 
 def test_a_killed_download_is_taken_up_by_the_next_for_the_same(ws: Workspace, server: Hub) -> None:  # noqa: F811
@@ -215,7 +215,7 @@ def test_three_at_once_and_the_same_only_once(ws: Workspace, server: Hub) -> Non
     places = [(LARGE, ""), *((SCOPE, f"layer_12/width_16k/average_l0_{n}") for n in (22, 41, 82))]
     jobs = [ws.hub.download(*place) for place in places]
     assert ws.hub.download(LARGE).id == jobs[0].id
-    wait_for(lambda: sum(job.status is JobStatus.RUNNING for job in jobs) == 3, PATIENCE)
+    wait_until(lambda: sum(job.status is JobStatus.RUNNING for job in jobs) == 3, PATIENCE)
     assert [job.record.queue_position for job in jobs] == [None, None, None, 1]
     for job in jobs:
         job.cancel()
@@ -267,23 +267,23 @@ def _tokens(ws: Workspace) -> set[str]:
 
 def test_a_token_goes_when_its_download_has_ended(ws: Workspace, server: Hub) -> None:  # noqa: F811
     ws.hub.download("lab/private-saes", token=READER).result(PATIENCE)
-    wait_for(lambda: not _tokens(ws), PATIENCE)
+    wait_until(lambda: not _tokens(ws), PATIENCE)
 
     job = _pause(ws, server, token=READER)
     ws.hub.download("lab/private-saes", token=READER, name="again").result(PATIENCE)
-    wait_for(lambda: len(ws.hub._downloads._held) == 1, PATIENCE)
+    wait_until(lambda: len(ws.hub._downloads._held) == 1, PATIENCE)
     assert _tokens(ws) == {READER}, "the paused one may go on"
     job.cancel()
-    wait_for(lambda: not _tokens(ws), PATIENCE)
+    wait_until(lambda: not _tokens(ws), PATIENCE)
 
     server.state.bandwidth = 0
     server.fail("storage", "corrupt")
     job = ws.hub.download(LARGE, token=WRITER)
     assert job.wait(PATIENCE) is JobStatus.FAILED
-    wait_for(lambda: not _tokens(ws), PATIENCE)
+    wait_until(lambda: not _tokens(ws), PATIENCE)
     server.heal()
     assert ws.hub.resume(job.id, READER).wait(PATIENCE) is JobStatus.COMPLETED
-    wait_for(lambda: not _tokens(ws), PATIENCE)
+    wait_until(lambda: not _tokens(ws), PATIENCE)
     with pytest.raises(StateError):
         ws.hub.resume(job.id, READER)
     assert not _tokens(ws)

@@ -17,6 +17,7 @@ from saewidgets.lm import load_model
 from saewidgets.sae import SAE, create_sae, inference_sae
 from saewidgets.workspace import Run, Workspace
 from saewidgets.workspace.activations import Capture
+from tests.evaluation.test_metrics import numbers
 from tests.workspace.conftest import STORED, completed, of_store
 
 RESID, MLP = STORED
@@ -61,24 +62,10 @@ def _sae(**said: Any) -> SAE:
 
 
 def _by_hand(sae: SAE, x: Any) -> dict[str, float]:
-    """The definitions of docs/evaluation.md once more, in numpy."""
     weights = {name: value.detach().double().numpy() for name, value in sae.state_dict().items()}
     f = np.maximum(x @ weights["W_enc"] + weights["b_enc"], 0)
     hat = f @ weights["W_dec"] + weights["b_dec"]
-    norm, hat_norm = np.linalg.norm(x, axis=1), np.linalg.norm(hat, axis=1)
-    fired = (f > 0).sum(0)
-    fvu = ((x - hat) ** 2).sum() / ((x - x.mean(0)) ** 2).sum()
-    return {
-        "fvu": fvu, "explained_variance": 1 - fvu, "mse": ((x - hat) ** 2).sum(1).mean(),
-        "normalized_mse": ((x - hat) ** 2).sum() / (x**2).sum(), "cosine": ((x * hat).sum(1) / norm / hat_norm).mean(),
-        "l2_norm_in": norm.mean(), "l2_norm_out": hat_norm.mean(), "l2_ratio": (hat_norm / norm).mean(),
-        "relative_reconstruction_bias": (hat**2).sum() / (x * hat).sum(), "l0": (f > 0).sum(1).mean(),
-        "l1": f.sum(1).mean(), "dead": (fired == 0).mean(), "density_above_10pct": (fired > 0.1 * len(x)).mean(),
-        "density_above_1pct": (fired > 0.01 * len(x)).mean(), "density_below_1e-5": (fired < 1e-5 * len(x)).mean(),
-        "density_below_1e-6": (fired < 1e-6 * len(x)).mean(),
-        "firings_above_10pct": fired[fired > 0.1 * len(x)].sum() / fired.sum(),
-        "firings_above_1pct": fired[fired > 0.01 * len(x)].sum() / fired.sum(), "n_tokens": len(x),
-    }  # fmt: skip
+    return numbers(x, hat, f)
 
 
 def test_the_numbers_are_those_of_their_definitions(

@@ -28,7 +28,8 @@ from saewidgets.workspace import Workspace
 from tests.hub.conftest import switch_offline
 from tests.hub.repos import HOSTILE, Repo, below, saelens_files
 from tests.hub.server import Hub
-from tests.widgets.conftest import Sent, ask, wait_for
+from tests.jobs.conftest import wait_until
+from tests.widgets.conftest import Sent, ask
 from tests.workspace.hub import LARGE, READER, SAELENS, cache, repositories, server  # noqa: F401 - fixtures
 
 FIRST = "blocks.0.hook_resid_pre"
@@ -107,7 +108,7 @@ def test_from_the_box_to_the_library(widget: DownloadFromHF, ws: Workspace, sent
     preview = ask(widget, sent, kind="hub_preview", sae=sae, device="cpu")["value"]
     assert (preview["d_in"], preview["architecture"], preview["path"]) == (32, "Standard", FIRST)
     ask(widget, sent, kind="hub_download", saes=[sae])
-    wait_for(lambda: status(widget) == ["completed"], 30)
+    wait_until(lambda: status(widget) == ["completed"], 30)
     card = widget.state["downloads"][0]
     assert card["sae_id"] == ws.saes.list()[0].id
     assert card["bytes_done"] == card["bytes_total"] > 0
@@ -121,18 +122,18 @@ def test_pause_resume_cancel_and_retry(
 ) -> None:
     server.state.bandwidth = 1_000_000
     ask(widget, sent, kind="hub_download", saes=[chosen(ask(widget, sent, kind="hub_list", text=LARGE)["value"])])
-    wait_for(lambda: widget.state["downloads"] and widget.state["downloads"][0]["bytes_done"] > 0, 30)
+    wait_until(lambda: widget.state["downloads"] and widget.state["downloads"][0]["bytes_done"] > 0, 30)
     job = widget.state["downloads"][0]["id"]
     refused = ask(widget, sent, kind="hub_action", action="clear", job_ids=[job])
     assert (refused["kind"], refused["hint"]) == ("failure", "Cancel it first.")
     for action, after in (("pause", "paused"), ("resume", "running"), ("cancel", "cancelled")):
         ask(widget, sent, kind="hub_action", action=action, job_ids=[job])
-        wait_for(lambda after=after: status(widget) == [after], 30)
+        wait_until(lambda after=after: status(widget) == [after], 30)
     server.state.bandwidth = 0
     ask(widget, sent, kind="hub_action", action="retry", job_ids=[job])
-    wait_for(lambda: status(widget) == ["completed"], 60)
+    wait_until(lambda: status(widget) == ["completed"], 60)
     ask(widget, sent, kind="hub_action", action="clear", job_ids=[job])
-    wait_for(lambda: status(widget) == [])
+    wait_until(lambda: status(widget) == [])
     assert len(ws.saes.list()) == 1
 
 
@@ -143,9 +144,9 @@ def test_a_private_repository_opens_with_the_token(widget: DownloadFromHF, ws: W
     ask(widget, sent, kind="hub_token", token=READER)
     opened = ask(widget, sent, kind="hub_list", text="lab/private-saes", again=True)["value"]
     assert opened["total"] == 1
-    wait_for(lambda: widget.state["account"] == "reader")
+    wait_until(lambda: widget.state["account"] == "reader")
     ask(widget, sent, kind="hub_download", saes=[chosen(opened)])
-    wait_for(lambda: status(widget) == ["completed"], 30)
+    wait_until(lambda: status(widget) == ["completed"], 30)
     assert READER not in repr(ws.hub.downloads()[0])
     assert READER not in repr(sent)
 
@@ -156,7 +157,7 @@ def test_a_release_is_listed_at_once_and_names_failures(widget: DownloadFromHF, 
     assert known["releases"][0]["label"] == "Gemma 2 2B, pretrained"
     named = {repo_id for release in known["releases"] for repo_id in release["repo_ids"]}
     assert named == {each["repo_id"] for each in known["repositories"] if "/gemma-scope-" in each["repo_id"]}
-    wait_for(lambda: widget.state["known"] == len(known["repositories"]))
+    wait_until(lambda: widget.state["known"] == len(known["repositories"]))
     listing = ask(widget, sent, kind="hub_list", release="google/gemma-2-2b")["value"]
     rows = [row for row in listing["rows"] if row["layer"] == 12]
     assert {row["site"] for row in rows} == {"resid_post"}
@@ -217,15 +218,6 @@ def test_check_again_asks_the_hub_again(widget: DownloadFromHF, server: Hub, sen
     assert "no device 'cuda:0'" in wrong["what"]
 
 
-def test_the_account_is_asked_once_per_token(widget: DownloadFromHF, server: Hub, sent: Sent) -> None:  # noqa: F811
-    for token, account in ((None, None), (READER, "reader"), (None, None)):
-        ask(widget, sent, kind="hub_token", token=token)
-        for _ in range(2):
-            ask(widget, sent, kind="hub_list", text=SAELENS)
-        wait_for(lambda account=account: widget.state["account"] == account)
-    assert len(server.requests("whoami")) == 1
-
-
 @pytest.mark.usefixtures("server")
 def test_while_the_hub_hangs_everything_else_is_answered(
     widget: DownloadFromHF, hang: threading.Event, sent: Sent
@@ -236,7 +228,7 @@ def test_while_the_hub_hangs_everything_else_is_answered(
         slow = {"id": f"s{index}", "kind": "hub_list", "text": SAELENS}
         widget._handle_custom_msg(slow, [])
     widget._handle_custom_msg({"id": "k", "kind": "hub_known"}, [])
-    wait_for(lambda: len(sent.of("k")) == 2)
+    wait_until(lambda: len(sent.of("k")) == 2)
     assert time.monotonic() - started < 5
     assert workers().submit(lambda: 1).result(5) == 1
     assert [reply["kind"] for reply in sent.of("s0")] == ["ack"]
@@ -254,10 +246,10 @@ def test_a_hub_that_hangs_is_not_asked_without_end(
     hang.clear()
     for index in range(2):
         widget._handle_custom_msg({"id": f"s{index}", "kind": "hub_list", "text": SAELENS}, [])
-    wait_for(lambda: widget._commands._asking == 2)
+    wait_until(lambda: widget._commands._asking == 2)
     refused = {"id": "r", "kind": "hub_list", "text": SAELENS}
     widget._handle_custom_msg(refused, [])
-    wait_for(lambda: len(sent.of("r")) == 2)
+    wait_until(lambda: len(sent.of("r")) == 2)
     assert sent.of("r")[-1]["what"].startswith("2 earlier questions")
     hang.set()
 
@@ -271,7 +263,7 @@ def test_a_token_is_used_forgotten_and_never_shown(
 ) -> None:
     caplog.set_level(logging.DEBUG, "saewidgets")  # httpcore's would repeat whatever the hub answers
     assert ask(widget, sent, kind="hub_token", token=f" {READER} ")["value"] is None
-    wait_for(lambda: widget.state["has_token"])
+    wait_until(lambda: widget.state["has_token"])
     sae = chosen(ask(widget, sent, kind="hub_list", text=SAELENS)["value"])
 
     def ask_everything() -> None:
@@ -280,7 +272,7 @@ def test_a_token_is_used_forgotten_and_never_shown(
         ask(widget, sent, kind="hub_download", saes=[sae])
 
     ask_everything()
-    wait_for(lambda: status(widget) == ["completed"], 30)
+    wait_until(lambda: status(widget) == ["completed"], 30)
     assert {seen.headers.get("authorization") for seen in server.requests("/api/")} == {f"Bearer {READER}"}
     hidden = SAEWidgetsError("Could not connect.")
     hidden.__cause__ = ValueError(READER)
@@ -301,7 +293,7 @@ def test_a_token_is_used_forgotten_and_never_shown(
     ask(widget, sent, kind="hub_list", text=SAELENS)
     assert server.requests()
     assert not [seen for seen in server.requests() if "authorization" in seen.headers]
-    wait_for(lambda: not widget.state["has_token"])
+    wait_until(lambda: not widget.state["has_token"])
     ask(widget, sent, kind="hub_token", token=READER)
     widget.close()
     assert widget._model.token is None
@@ -333,11 +325,11 @@ def test_a_download_that_cannot_start_is_named_and_the_others_go_on(widget: Down
     listing = ask(widget, sent, kind="hub_list", text=SAELENS)["value"]
     saes = [chosen(listing, 0), chosen(listing, 1)]
     started = ask(widget, sent, kind="hub_download", saes=saes)["value"]["job_ids"]
-    wait_for(lambda: {card["id"] for card in widget.state["downloads"]} == set(started))
+    wait_until(lambda: {card["id"] for card in widget.state["downloads"]} == set(started))
     failure = ask(widget, sent, kind="hub_download", saes=[saes[0], {**saes[0], "repo_id": "bad/one"}])
     assert failure["what"] == f"bad/one / {FIRST} was not started: Repository not found: bad/one."
     assert failure["hint"].startswith("1 of 2 downloads were started.")
-    wait_for(lambda: set(status(widget)) == {"completed"}, 30)
+    wait_until(lambda: set(status(widget)) == {"completed"}, 30)
 
 
 def test_which_downloads_are_listed(ws: Workspace, jobs: list[JobRecord]) -> None:
@@ -370,7 +362,7 @@ def test_cancel_takes_a_failed_one_off_the_list(
     assert state["downloads"][0]["note"]["hint"] == "Press Retry."
     assert ask(widget, sent, kind="refresh", revision=10_000)["value"] is None
     ask(widget, sent, kind="hub_action", action="cancel", job_ids=["job_1"])
-    wait_for(lambda: not widget.state["downloads"])
+    wait_until(lambda: not widget.state["downloads"])
 
 
 def test_what_it_starts_with_and_open_calls_back(
@@ -401,16 +393,16 @@ def test_in_a_notebook_the_static_copy_follows_now_and_then(
     monkeypatch.setattr(shell, "COPY_EVERY", 60.0)
     monkeypatch.setattr(ws, "devices", list)
     widget = DownloadFromHF(ws)
-    wait_for(lambda: widget.state["known"])
+    wait_until(lambda: widget.state["known"])
     data, _ = widget._repr_mimebundle_()
     assert data["text/html"] == ""
     assert [(update, "No downloads" in html) for update, html in sent] == [(False, True)]
     jobs.append(job("job_1"))
     widget._changed()
-    wait_for(lambda: len(sent) == 2)  # the first change at once
+    wait_until(lambda: len(sent) == 2)  # the first change at once
     jobs[0] = dataclasses.replace(jobs[0], status=JobStatus.COMPLETED)
     widget._changed()
-    wait_for(lambda: status(widget) == ["completed"])
+    wait_until(lambda: status(widget) == ["completed"])
     assert len(sent) == 2
     widget.close()  # what was last seen stays
     assert [update for update, _ in sent] == [False, True, True]

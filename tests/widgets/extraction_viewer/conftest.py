@@ -20,7 +20,8 @@ from saewidgets.widgets.extraction_viewer.state import ViewerModel
 from saewidgets.widgets.extraction_viewer.widget import ExtractionViewer
 from saewidgets.workspace import Workspace
 from tests.conftest import TINY_TEXT
-from tests.widgets.conftest import Sent, ask, run, wait_for
+from tests.jobs.conftest import wait_until
+from tests.widgets.conftest import Sent, ask, run
 from tests.workspace.conftest import PATIENCE
 from tests.workspace.library.saes import saelens
 
@@ -54,7 +55,7 @@ def extracted(tiny_model_folder: Path, typed: dict[str, Any], tmp_path_factory: 
         started = viewer._commands.start_extraction(sae.id, typed)
         assert viewer.view["tab"] == "jobs"
         assert ws.extractions.get(started["extraction_id"]).wait(PATIENCE) is JobStatus.COMPLETED
-        wait_for(lambda: viewer._parts[0].state["cards"][0]["dead"] is not None)
+        wait_until(lambda: viewer._parts[0].state["cards"][0]["dead"] is not None)
         assert viewer._parts[0].state["cards"][0]["fraction"] == 1.0
         viewer.close()
     return folder
@@ -111,7 +112,7 @@ def call(model: ViewerModel, ext: str, steered: list[tuple[str, int]]) -> Callab
 @pytest.fixture
 def viewer(ws: Workspace) -> Iterator[ExtractionViewer]:
     widget = ExtractionViewer(ws)
-    wait_for(lambda: widget._parts[0].state["open"])  # by the publisher: it costs the import of torch
+    wait_until(lambda: widget._parts[0].state["open"])  # by the publisher: it costs the import of torch
     yield widget
     widget.close()
 

@@ -18,7 +18,7 @@ from saewidgets.widgets.extraction_viewer.widget import ExtractionViewer
 from saewidgets.widgets.messages.features import FeatureQuery, LabelRequest
 from saewidgets.workspace import Workspace
 from tests.features.labels.server import Answer, Asked, chat, serving
-from tests.widgets.conftest import wait_for
+from tests.jobs.conftest import wait_until
 from tests.widgets.extraction_viewer.conftest import state
 
 KEY = "very-private-key-0123456789"
@@ -37,7 +37,7 @@ def job(viewer: ExtractionViewer) -> dict[str, Any]:
 
 
 def ended(viewer: ExtractionViewer, status: str) -> dict[str, Any]:
-    wait_for(lambda: job(viewer).get("status") == status)
+    wait_until(lambda: job(viewer).get("status") == status)
     return job(viewer)
 
 
@@ -96,9 +96,9 @@ def test_a_job_is_cancelled_and_keeps_its_labels(viewer: ExtractionViewer, live:
 
     with serving(slow) as server:
         commands.start_labels(ext, LabelRequest(base_url=server.url, model="toy", limit=1000))
-        wait_for(lambda: job(viewer).get("done", 0) >= 2)
+        wait_until(lambda: job(viewer).get("done", 0) >= 2)
         commands.cancel_labels(job(viewer)["id"])
-        wait_for(lambda: job(viewer)["status"] == "cancelled")
+        wait_until(lambda: job(viewer)["status"] == "cancelled")
         go.set()
     assert "The labels that came are kept." in job(viewer)["said"]
     assert commands.query_features(ext, LABELLED).matching == 2 < len(live)

@@ -25,7 +25,8 @@ from saewidgets.widgets.messages.features import ViewerView
 from saewidgets.widgets.sae_browser.widget import SAEBrowser
 from saewidgets.widgets.steering.widget import Steering
 from saewidgets.workspace import Workspace
-from tests.widgets.conftest import Sent, again, ask, wait_for
+from tests.jobs.conftest import wait_until
+from tests.widgets.conftest import Sent, again, ask
 from tests.widgets.extraction_viewer.conftest import HOSTILE, D, state
 from tests.workspace.conftest import PATIENCE
 
@@ -92,12 +93,12 @@ def test_logit_effects_of_all_features(
     with monkeypatch.context() as patch:
         patch.setattr(ws.extractions, "logit_jobs", lambda: {ext: job})
         viewer._changed()
-        wait_for(lambda: (card()["logits"] or {}).get("fraction") == 0.25)
+        wait_until(lambda: (card()["logits"] or {}).get("fraction") == 0.25)
         assert (card()["logits"]["status"], card()["logits"]["eta_seconds"]) == ("running", 3.0)
     assert press(kind="logits_action", extraction_id=ext, action="start")["kind"] == "result"
     started = ws.extractions.logits_job(ext)
     assert started.wait(PATIENCE) is JobStatus.COMPLETED
-    wait_for(lambda: (card()["has_logits"], card()["logits"]) == (True, None), PATIENCE)
+    wait_until(lambda: (card()["has_logits"], card()["logits"]) == (True, None), PATIENCE)
 
 
 def test_an_open_viewer_shows_the_demo_that_is_asked_for(
@@ -112,7 +113,7 @@ def test_an_open_viewer_shows_the_demo_that_is_asked_for(
         with pytest.raises(ConfigError, match="No extraction is open"):
             viewer.selected = 3
         demo = ws.extractions.demo()  # a script asks
-        wait_for(lambda: (state(viewer)["open"] or {}).get("id") == demo.id, PATIENCE)
+        wait_until(lambda: (state(viewer)["open"] or {}).get("id") == demo.id, PATIENCE)
         viewer.view = {"tab": "jobs"}
         answer = ask(viewer._parts[0], record_messages(viewer._parts[0]), kind="try_demo")
         assert answer["value"] == {"extraction_id": demo.id}
@@ -125,13 +126,13 @@ def test_an_open_viewer_shows_the_demo_that_is_asked_for(
 
 def test_two_viewers_in_step(viewer: ExtractionViewer, ws: Workspace, ext: str, press: Callable[..., Any]) -> None:
     other = ExtractionViewer(ws)
-    wait_for(lambda: state(other)["open"])
+    wait_until(lambda: state(other)["open"])
     before = state(other)["features_revision"]
     press(kind="edit_feature", extraction_id=ext, index=3, label="sails", starred=True)
-    wait_for(lambda: state(other)["features_revision"] > before)
-    wait_for(lambda: state(other)["open"]["labelled"] == 1)
+    wait_until(lambda: state(other)["features_revision"] > before)
+    wait_until(lambda: state(other)["open"]["labelled"] == 1)
     press(kind="show_view", view={"extraction_id": ext, "feature": 3})
-    wait_for(lambda: state(viewer)["view"]["feature"] == 3)
+    wait_until(lambda: state(viewer)["view"]["feature"] == 3)
     assert other.view["feature"] is None  # each has its own view
     other.close()
 
@@ -180,7 +181,7 @@ def test_making_one_opens_no_store(ws: Workspace, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(ws.extractions, "open", lambda wanted: (asked.append(threading.get_ident()), opened(wanted))[1])
     viewer = ExtractionViewer(ws)
     assert len(state(viewer)["cards"]) == 1
-    wait_for(lambda: state(viewer)["open"])
+    wait_until(lambda: state(viewer)["open"])
     assert here not in asked  # the cell does not wait for torch
     viewer.close()
 
@@ -190,20 +191,20 @@ def test_selected_and_the_view(viewer: ExtractionViewer, ws: Workspace, ext: str
     viewer.observe(lambda change: seen.append(change["new"]), "selected")
     assert (viewer.extraction.name, viewer.selected, viewer.selected_feature) == ("tiny", None, None)  # type: ignore[union-attr]
     press(kind="show_view", view={"extraction_id": ext, "feature": 7})
-    wait_for(lambda: viewer.selected == 7)
+    wait_until(lambda: viewer.selected == 7)
     assert viewer.selected_feature.index == 7
     viewer.selected = 9
-    wait_for(lambda: state(viewer)["view"]["feature"] == 9)
+    wait_until(lambda: state(viewer)["view"]["feature"] == 9)
     with pytest.raises(ConfigError, match=f"no feature {D}"):
         viewer.selected = D
     assert (viewer.selected, viewer.view["feature"]) == (9, 9)
     viewer.selected = viewer.to_df()["index"][11]  # a numpy number
-    wait_for(lambda: state(viewer)["view"]["feature"] == 11)
+    wait_until(lambda: state(viewer)["view"]["feature"] == 11)
     for wrong in (7.5, "7", True):
         with pytest.raises(TraitError):
             viewer.selected = wrong
     viewer.selected = None
-    wait_for(lambda: state(viewer)["view"]["feature"] is None)
+    wait_until(lambda: state(viewer)["view"]["feature"] is None)
     assert seen == [7, 9, 11, None]
 
     query = {"search": "", "show": "live", "sort": "max", "descending": True}
@@ -218,7 +219,7 @@ def test_selected_and_the_view(viewer: ExtractionViewer, ws: Workspace, ext: str
         viewer.view = {**kept, "feature": D}
     assert viewer.view == kept
     viewer.extract("other")
-    wait_for(lambda: state(viewer)["view"]["dialog_sae"] == ws.saes.find("other").id)
+    wait_until(lambda: state(viewer)["view"]["dialog_sae"] == ws.saes.find("other").id)
 
 
 def test_what_the_page_has_not_changed_stays_as_python_has_it(
@@ -246,8 +247,8 @@ def test_it_follows_the_extractions(viewer: ExtractionViewer, ws: Workspace, ext
 
     assert extracted() == ws.extractions.get(ext).record.seen
     ws.extractions.delete(ext)
-    wait_for(lambda: (state(viewer)["open"], state(viewer)["total"]) == (None, 0))
-    wait_for(lambda: extracted() == 0)
+    wait_until(lambda: (state(viewer)["open"], state(viewer)["total"]) == (None, 0))
+    wait_until(lambda: extracted() == 0)
     browser.close()
 
 
@@ -261,26 +262,26 @@ def test_other_widgets_open_below(
     part = viewer._parts[0]
     for index in (7, 9):
         assert press(kind="steer_feature", extraction_id=ext, index=index)["kind"] == "result"
-    wait_for(lambda: len(viewer.children) == 2)
+    wait_until(lambda: len(viewer.children) == 2)
     steering = viewer.children[1]
     assert isinstance(steering, Steering)
     assert [(row.sae_id, row.index) for row in steering._model.rows] == [(sae, 7), (sae, 9)]
     assert [steering.state[name] for name in ("embedded", "can_browse", "can_close")] == [True] * 3
-    wait_for(lambda: state(viewer)["below"] == "steering")
+    wait_until(lambda: state(viewer)["below"] == "steering")
     sent = record_messages(steering)
     ask(steering, sent, kind="steering_close")
-    wait_for(lambda: (viewer.children, state(viewer)["below"]) == ((part,), ""))
+    wait_until(lambda: (viewer.children, state(viewer)["below"]) == ((part,), ""))
     press(kind="steer_feature", extraction_id=ext, index=11)  # its features are there again
-    wait_for(lambda: viewer.children == (part, steering))
+    wait_until(lambda: viewer.children == (part, steering))
     viewer.view = {**viewer.view, "tab": "jobs"}
     ask(steering, sent, kind="steering_browse")
     assert viewer.view["tab"] == "features"
     press(kind="show_download", shown=True)
-    wait_for(lambda: isinstance(viewer.children[-1], DownloadFromHF))
+    wait_until(lambda: isinstance(viewer.children[-1], DownloadFromHF))
     download = viewer.children[1]
     assert download.state["embedded"]
     press(kind="show_download", shown=False)
-    wait_for(lambda: viewer.children == (part,))
+    wait_until(lambda: viewer.children == (part,))
     record = dataclasses.replace(ws.extractions.get(ext).record, sae_id=None, training_id="train_1")
     monkeypatch.setattr(ws.extractions, "get", lambda wanted: SimpleNamespace(record=record))
     assert "not in the library yet" in press(kind="steer_feature", extraction_id=ext, index=1)["what"]

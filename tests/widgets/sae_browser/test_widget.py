@@ -26,7 +26,8 @@ from saewidgets.widgets.steering.widget import Steering
 from saewidgets.widgets.values import folder_name, path_from
 from saewidgets.workspace import Workspace
 from tests.hub.server import Hub
-from tests.widgets.conftest import Sent, again, ask, run, wait_for
+from tests.jobs.conftest import wait_until
+from tests.widgets.conftest import Sent, again, ask, run
 from tests.workspace.conftest import finished  # noqa: F401 - a fixture
 from tests.workspace.hub import READER, WRITER, cache, repositories, server  # noqa: F401 - fixtures
 from tests.workspace.library.saes import contents, saelens
@@ -181,9 +182,9 @@ def test_it_follows_the_library(browser: SAEBrowser, ws: Workspace, tmp_path: Pa
     threads: set[str] = set()
     browser._parts[0].observe(lambda change: threads.add(threading.current_thread().name), names=["state"])
     record = ws.saes.add_local(saelens(tmp_path / "new", seed=9), name="new one")
-    wait_for(lambda: names(browser)[0] == "new one")
+    wait_until(lambda: names(browser)[0] == "new one")
     ws.saes.delete(record.id)
-    wait_for(lambda: "new one" not in names(browser))
+    wait_until(lambda: "new one" not in names(browser))
     assert threads == {"saewidgets-saes"}
 
 
@@ -194,13 +195,13 @@ def test_completed_trainings_are_offered(
     training = ws.saes.get(ids["first"]).training_id
     ws.saes.delete(ids["first"])
     offered = {"total": 1, "runs": [[training, "first"]]}
-    wait_for(lambda: browser._parts[0].state["not_imported"] == offered)
+    wait_until(lambda: browser._parts[0].state["not_imported"] == offered)
     viewer = ViewerCommands(SimpleNamespace(_model=ViewerModel(ws), workspace=ws, _wake=lambda: None))
     assert run(viewer, "list_saes").not_imported.model_dump(mode="json") == offered
     press(kind="browse_saes", source="local")
     made = press(kind="import_trainings", training_ids=[training])["value"]["done"]
     assert [ws.saes.get(each).training_id for each in made] == [training]
-    wait_for(lambda: names(browser)[0] == "first")  # with the filter it could not be seen
+    wait_until(lambda: names(browser)[0] == "first")  # with the filter it could not be seen
     assert browser._parts[0].state["not_imported"]["total"] == 0
     ws.saes.delete(made[0])
     shutil.rmtree(ws.trainings.get(training).sae_path)
@@ -247,7 +248,7 @@ def test_from_a_folder_to_the_bin(browser: SAEBrowser, press: Ask, ws: Workspace
         folder = saelens(tmp_path / name, seed=seed)
         about = {"model": "gpt2", "hook_name": f"blocks.{6 + seed}.hook_mlp_out", "name": f" {name} "}
         made.append(press(kind="add_local", path=f' "{folder}" ', **about)["value"]["sae_id"])
-    wait_for(lambda: names(browser)[:2] == ["two", "one"])  # with the filter they could not be seen
+    wait_until(lambda: names(browser)[:2] == ["two", "one"])  # with the filter they could not be seen
     one = browser._parts[0].state["cards"][1]
     assert (one["site"], one["layer"], one["d_sae"], one["architecture"]) == ("MLP output", 6, 32, "TopK, k 4")
 
@@ -276,11 +277,11 @@ def test_from_a_folder_to_the_bin(browser: SAEBrowser, press: Ask, ws: Workspace
     assert [detect_format(path) for path in done["paths"]] == ["sparsify", "sparsify"]
     press(kind="edit_sae", sae_id=made[0], name="  better ", notes="seen", tags=[" a  b", "", "a b"])
     press(kind="edit_sae", sae_id=made[0])  # nothing is changed
-    wait_for(lambda: "better" in names(browser))
+    wait_until(lambda: "better" in names(browser))
     browser.selected = made[0]
     assert (browser.selected_record.notes, browser.selected_record.tags) == ("seen", ("a b",))
     press(kind="delete_saes", sae_ids=[made[0]])
-    wait_for(lambda: browser.selected is None and "better" not in names(browser))
+    wait_until(lambda: browser.selected is None and "better" not in names(browser))
     assert "better" not in [record.name for record in ws.saes.list()]
 
 
@@ -328,7 +329,7 @@ def test_missing_files_are_shown_and_found_again(
     assert details["settings"], "cfg.json can be read without the weights"
     assert (details["notes"], details["tags"]) == ("from the cluster", ["lab", "mlp"])
     press(kind="locate_sae", sae_id=ids["lost"], path=str(saelens(tmp_path / "found")))
-    wait_for(lambda: browser._parts[0].state["cards"][0]["state"] == "ok")
+    wait_until(lambda: browser._parts[0].state["cards"][0]["state"] == "ok")
 
 
 def test_the_training_of_an_sae(press: Ask, ws: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -382,7 +383,7 @@ def test_an_upload_becomes_an_sae(
     record = ws.saes.get(answer["value"]["sae_id"])
     assert (record.name, record.source, record.hook_name, record.d_sae) == ("mine", "local", "hook_embed", 32)
     assert ws.saes.load(record.id).cfg.k == 4
-    wait_for(lambda: names(browser)[0] == "mine")
+    wait_until(lambda: names(browser)[0] == "mine")
     assert list((ws.folder / "uploads").iterdir()) == []
 
 
@@ -413,23 +414,23 @@ def test_selected_is_the_sae_checked_last(browser: SAEBrowser, press: Ask, ws: W
     browser.observe(lambda change: seen.append(change["new"]), "selected")
     assert (browser.selected, browser.selected_record) == (None, None)
     press(kind="select_saes", sae_ids=[ids["lost"], "nobody", ids["wide"], ids["lost"]])
-    wait_for(lambda: browser.selected == ids["wide"])
+    wait_until(lambda: browser.selected == ids["wide"])
     assert browser.selected_ids == (ids["lost"], ids["wide"])
     assert repr(browser) == f"<SAEBrowser {ws.label}: 3 SAEs, 2 selected>"
     assert seen == [ids["wide"]]
     browser.selected = ids["first"]
-    wait_for(lambda: [sae["id"] for sae in browser._parts[0].state["selected"]] == [ids["first"]])
+    wait_until(lambda: [sae["id"] for sae in browser._parts[0].state["selected"]] == [ids["first"]])
     with pytest.raises(ConfigError, match="no SAE 'nobody'"):
         browser.selected = "nobody"
     assert browser.selected == ids["first"]
     browser.selected = ids["wide"]
     ws.saes.delete(ids["wide"])
-    wait_for(lambda: browser.selected is None)
+    wait_until(lambda: browser.selected is None)
     browser.selected = ids["lost"]
     browser.selected = None
-    wait_for(lambda: browser._parts[0].state["selected"] == [])
+    wait_until(lambda: browser._parts[0].state["selected"] == [])
     browser.show(ids["first"])
-    wait_for(lambda: browser._parts[0].state["revealed"] == ids["first"])
+    wait_until(lambda: browser._parts[0].state["revealed"] == ids["first"])
     assert browser.selected == ids["first"]
     with pytest.raises(NotFoundError):
         browser.show("nobody")
@@ -444,30 +445,30 @@ def test_other_widgets_stand_below(
     part = browser._parts[0]
 
     def below(kind: type) -> Any:
-        wait_for(lambda: len(browser.children) == 2 and isinstance(browser.children[1], kind))
+        wait_until(lambda: len(browser.children) == 2 and isinstance(browser.children[1], kind))
         return browser.children[1]
 
     press(kind="show_below", what="download", shown=True)
     download = below(DownloadFromHF)
     assert (download.state["embedded"], download.height, download.theme) == (True, 640, "auto")
     ask(download, record_messages(download), kind="hub_open", sae_id=ids["wide"])  # "Open in SAE browser"
-    wait_for(lambda: browser.children == (part,))
-    wait_for(lambda: browser.selected == ids["wide"])
+    wait_until(lambda: browser.children == (part,))
+    wait_until(lambda: browser.selected == ids["wide"])
 
     press(kind="show_below", what="steering", shown=True, sae_id=ids["first"])
     steering = below(Steering)
-    wait_for(lambda: (steering.state["sae_id"], part.state["below"]) == (ids["first"], "steering"))
+    wait_until(lambda: (steering.state["sae_id"], part.state["below"]) == (ids["first"], "steering"))
     press(kind="show_below", what="steering", shown=True, sae_id=ids["wide"])
-    wait_for(lambda: steering.state["sae_id"] == ids["wide"])
+    wait_until(lambda: steering.state["sae_id"] == ids["wide"])
     ask(steering, record_messages(steering), kind="steering_browse")  # the features browser takes its place
     viewer = below(ExtractionViewer)
-    wait_for(lambda: part.state["below"] == "extractions")
+    wait_until(lambda: part.state["below"] == "extractions")
     assert "sw-frame" not in viewer._dom_classes  # the browser draws the frame
     press(kind="show_below", what="extractions", shown=True, sae_id=ids["wide"])
-    wait_for(lambda: viewer.view["dialog_sae"] == ids["wide"])
+    wait_until(lambda: viewer.view["dialog_sae"] == ids["wide"])
     press(kind="show_below", what="download", shown=False)  # what is not open does not close
     press(kind="show_below", what="extractions", shown=False)
-    wait_for(lambda: browser.children == (part,))
+    wait_until(lambda: browser.children == (part,))
     press(kind="show_below", what="extractions", shown=True)
     assert below(ExtractionViewer) is viewer
     browser.close()

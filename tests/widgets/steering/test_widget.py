@@ -13,11 +13,12 @@ import pytest
 from saewidgets.errors import ConfigError, NotFoundError, StateError
 from saewidgets.jobs import JobSettings
 from saewidgets.widgets.messages.steering import SteeringEditRow
-from saewidgets.widgets.steering.commands import SteeringCommands, changes, failed_note
+from saewidgets.widgets.steering.commands import SteeringCommands, changes
 from saewidgets.widgets.steering.state import SteeringModel
 from saewidgets.widgets.steering.widget import Steering
 from saewidgets.workspace import Workspace
-from tests.widgets.conftest import Sent, ask, wait_for
+from tests.jobs.conftest import wait_until
+from tests.widgets.conftest import Sent, ask
 from tests.workspace.steering.saes import D_SAE, DEAD, add_demo_sae
 
 PROMPT = "In the morning the old man walked down to the"
@@ -62,7 +63,7 @@ def write(widget: Steering, sent: Sent, what: str = "generate", **changes: Any) 
     ask(widget, sent, kind="steering_edit", settings=settings(widget, **changes))
     answer = ask(widget, sent, kind="steering_generate", what=what)
     number = answer["value"]["number"]
-    wait_for(lambda: (run_of(widget)["number"], run_of(widget)["status"]) == (number, "done"), LONG)
+    wait_until(lambda: (run_of(widget)["number"], run_of(widget)["status"]) == (number, "done"), LONG)
     texts: dict[str, Any] = ask(widget, sent, kind="steering_read", what=what)["value"]
     return texts
 
@@ -70,14 +71,14 @@ def write(widget: Steering, sent: Sent, what: str = "generate", **changes: Any) 
 def test_a_feature_begins_at_a_strength_that_keeps_text(ws: Workspace, sae: str) -> None:
     with closing(Steering(ws, prompt=PROMPT)) as widget:
         widget.add(sae, 7)
-        wait_for(lambda: [row["usual"] for row in widget.state["rows"] if row["usual"]], LONG)
+        wait_until(lambda: [row["usual"] for row in widget.state["rows"] if row["usual"]], LONG)
         found = ws.steering.suggest(sae, 7)
         [row] = widget.state["rows"]
         assert (row["strength"], row["usual"], row["a_max"]) == (found.strength, found.strength, found.maximum.value)
         shares = (-2, -1, 0, 1, 2)
         assert widget.state["settings"]["strengths"] == pytest.approx([share * found.strength for share in shares])
         widget.add(sae, 9, strength=3.0)
-        wait_for(lambda: len([row for row in widget.state["rows"] if row["usual"]]) == 2, LONG)
+        wait_until(lambda: len([row for row in widget.state["rows"] if row["usual"]]) == 2, LONG)
         assert widget.state["rows"][1]["strength"] == 3.0
         assert widget.state["settings"]["strengths"][4] == pytest.approx(2 * found.strength)  # that is of the first
 
@@ -112,7 +113,7 @@ def test_an_empty_library_has_a_way_on(tmp_path: Path, record_messages: Callable
             assert widget.state["saes"] == []
             assert widget.state["code"] == "ws"
             answer = ask(widget, sent, kind="steering_demo")
-            wait_for(lambda: widget.state["sae_id"] == answer["value"]["sae_id"], LONG)
+            wait_until(lambda: widget.state["sae_id"] == answer["value"]["sae_id"], LONG)
             assert [each["id"] for each in widget.state["saes"]] == [ws.extractions.demo().record.sae_id]
 
 
@@ -131,9 +132,9 @@ def test_what_it_starts_with(widget: Steering, ws: Workspace, sae: str) -> None:
     [row] = widget.state["rows"]
     assert (row["sae"], row["mode"], row["strength"]) == ("demo-l1-topk", "add", 30.0)
     assert widget.state["settings"]["prompt"] == PROMPT
-    wait_for(lambda: widget.state["rows"][0]["a_max"], LONG)
+    wait_until(lambda: widget.state["rows"][0]["a_max"], LONG)
     assert "8,192 tokens of the demo corpus (an estimate)" in widget.state["rows"][0]["basis"]
-    wait_for(lambda: widget.state["gauge"]["ratio"], LONG)
+    wait_until(lambda: widget.state["gauge"]["ratio"], LONG)
     assert widget.state["gauge"]["over"] == "steered tokens of the prompt"
     assert repr(widget) == f"<Steering {ws.label}: 1 feature>"
     assert widget.config.features[0].sae == sae
@@ -185,9 +186,9 @@ def test_stop_keeps_the_texts_so_far(widget: Steering, sent: Sent) -> None:
     ask(widget, sent, kind="steering_generate")
     again = ask(widget, sent, kind="steering_generate")
     assert (again["kind"], again["what"]) == ("failure", "It is writing already.")
-    wait_for(lambda: run_of(widget)["texts"], LONG)
+    wait_until(lambda: run_of(widget)["texts"], LONG)
     ask(widget, sent, kind="steering_stop")
-    wait_for(lambda: run_of(widget)["status"] in ("stopped", "done"), LONG)
+    wait_until(lambda: run_of(widget)["status"] in ("stopped", "done"), LONG)
     texts = ask(widget, sent, kind="steering_read")["value"]
     assert 0 < len(texts["baseline"]["pieces"]) <= 240
     assert texts["stopped"] == (run_of(widget)["status"] == "stopped")
@@ -196,7 +197,7 @@ def test_stop_keeps_the_texts_so_far(widget: Steering, sent: Sent) -> None:
 def test_a_prompt_that_is_too_long_is_reported(widget: Steering, sent: Sent) -> None:
     ask(widget, sent, kind="steering_edit", settings=settings(widget, new_tokens=300))
     ask(widget, sent, kind="steering_generate")
-    problem = wait_for(lambda: run_of(widget)["problem"], LONG)
+    problem = wait_until(lambda: run_of(widget)["problem"], LONG)
     assert problem["what"] == (
         "Nothing was generated: the prompt is 11 tokens and 300 new ones are asked for, but the context is 256."
     )
@@ -207,13 +208,13 @@ def test_a_prompt_that_is_too_long_is_reported(widget: Steering, sent: Sent) -> 
 def test_features_come_and_go(widget: Steering, sae: str, sent: Sent) -> None:
     key = ask(widget, sent, kind="steering_add", sae_id=sae, index=9)["value"]["key"]
     assert ask(widget, sent, kind="steering_add", sae_id=sae, index=9)["value"]["key"] == key
-    wait_for(lambda: [row["a_max"] for row in widget.state["rows"] if row["key"] == key] != [None], LONG)
+    wait_until(lambda: [row["a_max"] for row in widget.state["rows"] if row["key"] == key] != [None], LONG)
     refused = ask(widget, sent, kind="steering_add", sae_id=sae, index=D_SAE)
     assert refused["what"] == f"There is no feature {D_SAE:,}: demo-l1-topk has {D_SAE:,}."
     ask(widget, sent, kind="steering_remove", key=key)
-    wait_for(lambda: key not in [row["key"] for row in widget.state["rows"]])
+    wait_until(lambda: key not in [row["key"] for row in widget.state["rows"]])
     widget.add(sae, 10, -1.0)
-    wait_for(lambda: widget.state["rows"][-1]["index"] == 10)
+    wait_until(lambda: widget.state["rows"][-1]["index"] == 10)
     with pytest.raises(NotFoundError):
         widget.add("sae_nothere", 1)
 
@@ -225,7 +226,7 @@ def test_one_that_never_fires_is_added_by_activation(widget: Steering, sae: str,
         found: dict[str, Any] = next((row for row in widget.state["rows"] if row["key"] == key), {"problem": None})
         return found
 
-    wait_for(lambda: row()["problem"], LONG)
+    wait_until(lambda: row()["problem"], LONG)
     assert (row()["mode"], row()["strength"], row()["a_max"]) == ("add", 0.0, None)
     assert row()["problem"]["what"].startswith(f"Feature {DEAD} did not fire over 8,192 tokens")
 
@@ -277,7 +278,7 @@ def test_the_sae_of_the_next_feature_is_chosen(
     with closing(Steering(ws, sae=sae)) as widget:
         sent = record_messages(widget)
         assert ask(widget, sent, kind="steering_choose", sae_id=other)["kind"] == "result"
-        wait_for(lambda: widget.state["sae_id"] == other)
+        wait_until(lambda: widget.state["sae_id"] == other)
         refused = ask(widget, sent, kind="steering_choose", sae_id="sae_nothere")
         assert (refused["kind"], widget.state["sae_id"]) == ("failure", other)
     ws.saes.delete(other)
@@ -289,13 +290,13 @@ def test_presets(widget: Steering, sent: Sent) -> None:
 
     ask(widget, sent, kind="steering_edit", settings=settings(widget, seed=5, strengths=[-1, 1]))
     assert [each["name"] for each in preset("save")["value"]] == ["ships"]
-    wait_for(lambda: widget.state["presets"] == 1)
+    wait_until(lambda: widget.state["presets"] == 1)
     assert preset("save")["what"] == "There is a preset 'ships'."
     assert preset("save", replace=True)["kind"] == "result"
     ask(widget, sent, kind="steering_edit", settings=settings(widget, seed=6))
     ask(widget, sent, kind="steering_remove", key=widget.state["rows"][0]["key"])
     preset("load")
-    wait_for(lambda: widget.state["settings"]["seed"] == 5)
+    wait_until(lambda: widget.state["settings"]["seed"] == 5)
     assert widget.state["settings"]["strengths"] == [-1.0, 1.0]
     assert [row["index"] for row in widget.state["rows"]] == [7]
     assert preset("delete")["value"] == []
@@ -316,11 +317,3 @@ def test_texts_are_aligned_so_that_repeated_tokens_are_not_marked() -> None:
     assert changes([], [1]) == ((), (0,))
     long = [1] * 1500
     assert changes(long, [*long[:-1], 2]) == ((1499,), (1499,))
-
-
-def test_errors_say_that_nothing_was_generated() -> None:
-    note = failed_note(ConfigError("the prompt is long.", where="Nothing was generated", hint="Shorten it."), 0)
-    assert (note.what, note.where, note.hint) == ("Nothing was generated: the prompt is long.", None, "Shorten it.")
-    assert failed_note(ConfigError("There is no X.", where="x"), 0).what == "Nothing was generated: there is no X."
-    assert failed_note(ConfigError("GPT2 is gone."), 3).what == "An error ended it after 3 tokens: GPT2 is gone."
-    assert failed_note(ValueError("odd"), 1).what == "An error ended it after 1 token: ValueError: odd"

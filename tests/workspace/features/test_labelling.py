@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 
 from saewidgets.errors import ConfigError, FormatError
-from saewidgets.events import Interruption, NullControl, Request
-from saewidgets.features.labels import MissingKeyError, held_out, read_labels, shown_examples
+from saewidgets.features.labels import held_out, read_labels, shown_examples
 from saewidgets.records import SAERecord
 from saewidgets.workspace import Workspace
 from saewidgets.workspace.extractions import Extraction
@@ -79,50 +78,6 @@ def test_the_offline_labels(ws: Workspace, own: Extraction) -> None:
     one = ws.features.suggest(own.id, live(own)[0])
     assert one.text
     assert ws.features.get(mine).labels[0].text == "mine"
-
-
-def test_labels_by_a_language_model(ws: Workspace, own: Extraction) -> None:
-    asked: list[str] = []
-
-    def llm(messages: Any) -> str:
-        asked.append(str(messages))
-        return "They are of one kind.\n[EXPLANATION]: words of the sea"
-
-    wanted = live(own)[:3]
-    run = ws.features.auto_label(own.id, llm, indices=wanted, model="toy", concurrency=1)
-    assert [label.index for label in run.labels] == wanted, run
-    assert len(asked) == 3
-    record = ws.features.feature(own.id, wanted[0])
-    assert (record.labels[0].model, record.labels[0].source) == ("toy", "auto")
-    assert record.labels[0].prompt_hash
-    assert len(ws.features.auto_label(own.id, llm, indices=wanted, model="toy").same) == 3
-    for wrong in ([64], [-1]):
-        with pytest.raises(ConfigError):
-            ws.features.auto_label(own.id, indices=wrong)
-    with pytest.raises(ConfigError, match="no such setting"):
-        ws.features.auto_label(own.id, prices=3)
-
-
-def test_what_came_before_an_interruption_stays(ws: Workspace, own: Extraction) -> None:
-    class Stopping(NullControl):
-        left = 3
-
-        def check(self) -> None:
-            self.left -= 1
-            if self.left < 0:
-                raise Interruption(Request.STOP)
-
-    with pytest.raises(Interruption):
-        ws.features.auto_label(own.id, control=Stopping())
-    kept = ws.features.counts(own.id)[0]
-    assert 0 < kept < len(live(own))
-
-    def no_key(messages: Any) -> str:
-        raise MissingKeyError("There is no key.", where="TOY_KEY")
-
-    with pytest.raises(MissingKeyError):
-        ws.features.auto_label(own.id, no_key)
-    assert ws.features.counts(own.id)[0] == kept
 
 
 def test_scores(ws: Workspace, own: Extraction) -> None:
@@ -197,16 +152,7 @@ def test_a_plan_sends_nothing_and_shows_the_prompts(ws: Workspace, own: Extracti
     assert f"Feature {plan.first[0].index}: the exact prompt" in html
     assert f"{plan.tokens_in:,}" in html
 
-    sent: list[Any] = []
-
-    def llm(messages: Any) -> str:
-        sent.append(messages)
-        return "[EXPLANATION]: kings"
-
-    run = ws.features.auto_label(own.id, llm, limit=3, concurrency=1, price=(3, 6), model="<b>judge</b>")
-    assert [list(q.messages) for q in plan.first] == sent[:2]
-    assert len(run.labels) == len(sent) == 3
-    assert run.cost is not None
+    ws.features.auto_label(own.id, lambda messages: "[EXPLANATION]: kings", limit=3, model="<b>judge</b>")
     left = ws.features.plan_labels(own.id)  # those without a label; the heuristic
     assert (left.n_questions, left.sent) == (len(live(own)) - 3, False)
     assert "Nothing would be sent" in left._repr_html_()

@@ -17,8 +17,8 @@ from saewidgets.records import SAERecord
 from saewidgets.workspace import Workspace, live
 from saewidgets.workspace.extractions import Extraction
 from saewidgets.workspace.reading.token_reading import PromptReading
+from tests.jobs.conftest import wait_until
 from tests.ranking import assert_ranked
-from tests.widgets.conftest import wait_for
 from tests.workspace.conftest import PATIENCE, small_config, wait_for_step
 
 TEXT = "The king went down to the river. Größe 🐳 <|eos|>"
@@ -145,7 +145,7 @@ def test_kept_and_let_go(
         ws.features.run_on(saes[-1].id, "The king")
     monkeypatch.setattr(live, "IDLE_SECONDS", 0.05)
     ws.features.run_on(saes[1].id, "The king")
-    wait_for(lambda: ws.features.live.loaded == (0, 0), PATIENCE)
+    wait_until(lambda: ws.features.live.loaded == (0, 0), PATIENCE)
     for record in saes[:-1]:
         ws.saes.delete(record.id)
     unknown = make_sae(30, model="nobody/knows-it")
