@@ -79,7 +79,7 @@ def test_labels_that_were_made_before_are_judged(viewer: ExtractionViewer, live:
         for request in (asked, asked.model_copy(update={"score": True})):
             before, plan = len(server.seen), commands.plan_labels(ext, request)
             commands.start_labels(ext, request)
-            wait_for(lambda before=before, plan=plan: len(server.seen) == before + plan.requests)
+            wait_until(lambda before=before, plan=plan: len(server.seen) == before + plan.requests)
             done = ended(viewer, "completed")
     assert (plan.features, plan.skipped) == (0, 1)
     assert done["said"].startswith("1 labelled before; 1 judged")
