@@ -26,7 +26,7 @@ import hashlib
 import json
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any, TypeVar
@@ -432,7 +432,7 @@ class RowStream:
         out = {} if self.hook_name_out is None else {"hook_name_out": self.hook_name_out}
         return {"hook_name": self.hook_name, **out, **self._windows.layout}
 
-    def batches(self, start: int = 0, check: Check = lambda: None) -> Iterator[Batch]:
+    def batches(self, start: int = 0, check: Check = lambda: None) -> Generator[Batch]:
         """Batches from number `start` on, without end: ``[batch_size, d_in]`` float32, each a tensor of its own; for a
         transcoder a pair of it and of the same rows at `hook_name_out`. What `check`, called before every forward or
         stored window, raises ends the iteration."""

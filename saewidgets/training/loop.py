@@ -32,6 +32,7 @@ from saewidgets.sae.scaler import Scaler
 from saewidgets.training import health
 from saewidgets.training.checkpoint import (
     EVALUATED,
+    MEASURED,
     WHITENING,
     Checkpoint,
     is_better,
@@ -354,6 +355,7 @@ class Trainer:
             if self.scaler.whitening is not None:
                 optimizer |= {f"{WHITENING}{name}": each for name, each in self.scaler.whitening.tensors().items()}
             checkpoint = write_checkpoint(self.folder, self.step, weights, optimizer, self._state(kinds))
+            (self.folder.parent / MEASURED).unlink(missing_ok=True)  # the checkpoint has it
         self.saved = checkpoint
         removed = rotate(self.folder, self.config.checkpoints.keep_every)
         why: Any = checkpoint.kinds  # the literals, once they went through JSON
