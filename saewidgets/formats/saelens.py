@@ -66,6 +66,10 @@ _OWN = {
 # --- cfg.json --------------------------------------------------------------------------------------------------------
 
 
+class _Arguments(FileSettings):
+    k: int | None = Field(default=None, ge=1)
+
+
 class _SAELensFile(FileSettings):
     """What decides the maths of every architecture, in the form of version 6."""
 
@@ -82,6 +86,7 @@ class _SAELensFile(FileSettings):
     ] = "none"
     reshape_activations: Literal["none", "hook_z"] = "none"
     rescale_acts_by_decoder_norm: bool | None = None
+    activation_fn_kwargs: _Arguments | None = None  # before version 6
     metadata: dict[str, Any] = Field(default_factory=dict)
 
     @property

@@ -35,7 +35,7 @@ def fill(panel: Locator, text: Path) -> None:
         "Active latents (k)": "8", "Name": NAME, "Tokens": "200000000", "Batch size": "256", "Learning rate": "1e-3",
         "Seed": "3",
     }  # fmt: skip
-    panel.get_by_role("textbox", name="Model", exact=True).wait_until()
+    panel.get_by_role("textbox", name="Model", exact=True).wait_for()
     for name, value in values.items():
         panel.get_by_role("textbox", name=name, exact=True).fill(value)
     panel.get_by_role("combobox", name="Architecture").select_option("topk")

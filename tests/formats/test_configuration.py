@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from saewidgets.errors import FormatError
 from saewidgets.formats import describe, formats
 from saewidgets.formats.format import Description
 from saewidgets.formats.io import stored_config
+from saewidgets.formats.source import MAX_YAML, FolderSource, read_yaml
 from tests.formats.samples import D_IN, SAMPLES, saelens, weights, write
 
 # Read where they decide what is computed; what else a file says (how long the training's contexts were) is passed on.
@@ -105,3 +107,34 @@ def test_a_configuration_is_read_though_the_weights_are_gone(name: str, tmp_path
     (path / str(config_file)).write_text("{[")
     with pytest.raises(FormatError, match=str(config_file)):
         stored_config(path, name)
+
+
+# --- YAML ----------------------------------------------------------------------------------------------------------
+
+
+def read_text(folder: Path, text: str) -> object:
+    (folder / "c.yaml").write_text(text)
+    return read_yaml(FolderSource(folder), "c.yaml")
+
+
+def test_plain_yaml(tmp_path: Path) -> None:
+    text = "a: 1\nb: [x, 2.5, true, null]\nc:\n  d: 'q'\n  e: {f: \"g\"}\n"
+    assert read_text(tmp_path, text) == {"a": 1, "b": ["x", 2.5, True, None], "c": {"d": "q", "e": {"f": "g"}}}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a: &x [1]\nb: *x\n", "references or tags"), ("a: !!python/name:os.mkdir\n", "references or tags"),
+        ("a: !!str 3\n", "references or tags"), ("a: 1\na: 2\n", "a key is repeated"), ("- a\n", "not a table"),
+        ("", "not a table"), ("a: [1\n", "not plain"), ("a: 1\n---\nb: 2\n", "not plain"),
+        ("? [a]\n: 1\n", "not plain"),
+        ("a: " + "[" * 80 + "]" * 80, "too deeply"), ("a: [" + "1," * 5_000 + "]", "4,000 values"),
+        ("a: " + "9" * 5000, "not plain"), ("a: " + "x" * MAX_YAML, "at most 32,768"), ("a: \x07", "not plain"),
+    ],
+)
+def test_other_yaml_is_refused_at_once(text: str, message: str, tmp_path: Path) -> None:
+    start = time.perf_counter()
+    with pytest.raises(FormatError, match=message):
+        read_text(tmp_path, text)
+    assert time.perf_counter() - start < 10
