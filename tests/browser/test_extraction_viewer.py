@@ -109,6 +109,7 @@ def test_the_demo_is_read_searched_labelled_and_tested(
 
     # Python shows something else, and the page follows
     viewer.get_by_role("tab", name="Features").click()
+    wait_until(lambda: view_of(notebook)["tab"] == "features")
     notebook.python("viewer.selected = 5")
     expect(viewer.get_by_role("region", name="Feature 5", exact=True)).to_be_visible(timeout=SLOW)
     page.keyboard.press("Escape")
