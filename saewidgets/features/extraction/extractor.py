@@ -88,6 +88,7 @@ _KEPT = (
 )
 NORM_TOKENS = 16_384  # of the first contexts, whose norms the median is of: 128 contexts of 128, eight batches of 16
 
+_MEASURED_ELEMENTS = 1 << 25  # activations kept from measuring until they are read: 128 MiB
 _SECONDS = 30.0  # of work between two checkpoints,
 _SHARE = 20.0  # or so many times as long as writing the last one took, if that is more
 RANGES = 64  # of a text, at most, whose sums are added one after the other; a part of it is some of them
@@ -200,6 +201,7 @@ class _Extraction:
         self.meter = Meter(self.emit, (self.last - self.first) * packed.context_size)
         self.done = self.first  # contexts that are accumulated, or were read by who has the parts before
         self.saved = self.first  # of them in the checkpoint
+        self.measured: dict[int, tuple[Tensor, Tensor]] = {}  # batches that were only measured so far, by first context
         self.counts = {"tokens": 0, "special": 0, "norm": 0}
         self.norm_limit: float | None = None
         self.seconds = 0.0  # of work before the checkpoint that was resumed
@@ -357,6 +359,8 @@ class _Extraction:
 
         A batch ends with its chunk, so that the model sees the same ones whatever came before.
         """
+        if first in self.measured:
+            return self.measured.pop(first)
         chunk_ends = (first // self.encoder.contexts + 1) * self.encoder.contexts
         numbers = self.contexts[first : min(first + self.config.batch_size, chunk_ends)]
         ids = torch.from_numpy(self.packed.contexts(numbers))
@@ -390,6 +394,8 @@ class _Extraction:
         while start < wanted:
             self.control.check()
             ids, x = self._forward(start)
+            if self.first == 0 and (wanted * self.packed.context_size) * self.sae.d_in <= _MEASURED_ELEMENTS:
+                self.measured[start] = (ids, x)
             norms = torch.linalg.vector_norm(x, dim=-1).cpu()
             kept = torch.from_numpy(self.packed.kept(ids.numpy()))
             found.append(norms[: wanted - start][kept[: wanted - start]].numpy())
