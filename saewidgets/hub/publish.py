@@ -19,7 +19,7 @@ from saewidgets.config.corpus import REPOSITORY
 from saewidgets.errors import ConfigError, NotFoundError
 from saewidgets.hub import errors
 from saewidgets.hub.client import HubClient
-from saewidgets.hub.reference import parse_reference
+from saewidgets.hub.reference import HubReference, parse_reference
 from saewidgets.version import __version__
 
 _WEIGHTS = (".safetensors", ".npz", ".pt", ".pth")
@@ -35,6 +35,14 @@ class Pushed:
     revision: str
     path: str
     url: str
+
+
+def place_of(repo_id: str, path: str = "") -> HubReference:
+    """Where an SAE would be published. Raises `ConfigError` unless that is a repository and a folder in it."""
+    if REPOSITORY.fullmatch(repo_id) is None:
+        hint = "Give owner/name, for example your-name/my-saes."
+        raise ConfigError("This is not the name of a repository.", where="repo_id", hint=hint)
+    return parse_reference(f"{repo_id}/{path}".rstrip("/"))
 
 
 def push(
@@ -53,11 +61,7 @@ def push(
         card: text of README.md (see `model_card`), written at the root unless the repository has one already.
         private: whether a new repository is private; an existing one stays as it is.
     """
-    client = client or HubClient()
-    if REPOSITORY.fullmatch(repo_id) is None:
-        hint = "Give owner/name, for example your-name/my-saes."
-        raise ConfigError("This is not the name of a repository.", where="repo_id", hint=hint)
-    place = parse_reference(f"{repo_id}/{path}".rstrip("/"))
+    client, place = client or HubClient(), place_of(repo_id, path)
     folder = Path(folder)
     if not folder.is_dir():
         raise NotFoundError("There is no such folder.", where=str(folder), hint="Check the path of the SAE.")

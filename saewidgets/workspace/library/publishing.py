@@ -9,7 +9,7 @@ from saewidgets.config.names import hub_model
 from saewidgets.durable import storage_errors
 from saewidgets.formats.registry import locate
 from saewidgets.hub.client import HubClient
-from saewidgets.hub.publish import CardSource, model_card, source_url
+from saewidgets.hub.publish import CardSource, model_card, place_of, source_url
 from saewidgets.hub.publish import push as upload
 from saewidgets.records import SAERecord
 from saewidgets.render.numbers import metric
@@ -45,7 +45,8 @@ def push(
 
 
 def card(record: SAERecord, repo_id: str, path: str, license: str, endpoint: str) -> str:
-    """The text of README.md."""
+    """The text of README.md. Raises `ConfigError` if nothing can be published there."""
+    place_of(repo_id, path)
     known = record.metadata.get("origin")
     origin = known if isinstance(known, dict) else {}
     was = str(origin["format"]) if origin.get("format") not in (None, "", record.format) else None

@@ -224,6 +224,7 @@ def test_publishing(
     shown = press(kind="preview_card", **about)["value"]
     assert (shown["account"], shown["exists"]) == ({"": "writer", "reader": "reader", "nobody": None}[fault], False)
     assert "# wide" in shown["card"]
+    assert "owner/name" in press(kind="preview_card", **{**about, "repo_id": "wide"})["hint"]
     assert "writer/wide" not in server.state.repos, "nothing is sent before"
     answer = press(kind="publish_sae", **about)
     if fault:
