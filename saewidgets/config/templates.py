@@ -122,7 +122,7 @@ def read_templates(raw: bytes, where: str) -> tuple[list[TrainingTemplate], str]
     except ConfigError as error:
         wrong, way = error.where or "", "Correct the file."
         if package not in ("", __version__):
-            way = f"It was written by saewidgets {package}; this is {__version__}. Update it, or correct the file."
+            way = f"It was written by saewidgets {package}; this is {__version__}. Use that one, or correct the file."
         hint = " ".join(filter(None, [error.hint, way, "Nothing was imported."]))
         if match := re.fullmatch(r"templates\.(\d+)(?:\.(.+))?", wrong):  # templates[1] ('b'): config.sae.kk
             entry = data["templates"][int(match[1])]

@@ -329,4 +329,5 @@ def nothing_to_show(record: ExtractionRecord) -> StateError:
     hint = "Wait until it has completed, or stop it and keep what was read."
     if record.status.is_final:
         hint = "Start it again: resume it, or create a new one."
-    return StateError(f"The extraction is {record.status.value}, with nothing to show.", where=record.id, hint=hint)
+    what = f"The extraction has nothing to show: its status is {record.status.value}."
+    return StateError(what, where=record.id, hint=hint)

@@ -185,7 +185,7 @@ def test_what_cannot_be_computed(ws: Workspace, own: Extraction, make_sae: Calla
     sae = make_sae(61)
     waiting = ws.extractions.create(sae_id=sae.id, config={**CONFIG, "model": "/no/such/model"})
     assert waiting.wait(PATIENCE) is JobStatus.FAILED
-    with pytest.raises(StateError, match="is failed, with nothing to show"):
+    with pytest.raises(StateError, match="has nothing to show: its status is failed"):
         ws.extractions.compute_logits(waiting.id)
     ws.saes.delete(sae.id)
     assert not ws.jobs.list(kind="logits")
