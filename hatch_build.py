@@ -11,8 +11,6 @@ system has no usable Node. The Makefile uses all three.
 ``SAEWIDGETS_SKIP_JS=1`` leaves the frontends out (enough for linting and type checking).
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os

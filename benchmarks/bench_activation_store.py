@@ -7,8 +7,6 @@ second against the same forwards without a store. Both sides take turns.
     python benchmarks/bench_activation_store.py [--megabytes 400] [--width 768] [--rounds 5] [--contexts 512]
 """
 
-from __future__ import annotations
-
 import argparse
 import statistics
 import tempfile

@@ -8,8 +8,6 @@ status that its client gave it last, and a queue number of its own. Without a UR
 started (tests/postgresql.py).
 """
 
-from __future__ import annotations
-
 import argparse
 import collections
 import multiprocessing as mp

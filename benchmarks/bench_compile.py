@@ -8,8 +8,6 @@ median over turns. The step is the loss and its backward as the training loop ca
 itself is timed, and not in the ratios. Nothing is measured on a GPU where there is none: say --device cuda:0.
 """
 
-from __future__ import annotations
-
 import argparse
 import statistics
 import sys

@@ -10,8 +10,6 @@ group: they read the same batches of one forward. L0, FVU and CE recovered are t
 text; dead are latents that did not fire in the last quarter of the training.
 """
 
-from __future__ import annotations
-
 import argparse
 import sys
 import tempfile

@@ -9,8 +9,6 @@ Prints medians in milliseconds, of the clock and of the processor. The target is
 into a fresh workspace, and 300 for a text and for a loss effect.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import statistics

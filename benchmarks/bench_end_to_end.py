@@ -9,8 +9,6 @@ ratio is the median over turns. The clock runs from the end of the first step to
 packing, the first filling of the shuffle buffer and the export are left out on both sides.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import os

@@ -13,8 +13,6 @@ With `--memory`, an extraction of many latents in a process of its own, and the 
 Goal: 4 GB. Ends with exit code 1 where a goal is missed.
 """
 
-from __future__ import annotations
-
 import argparse
 import os
 import resource

@@ -10,8 +10,6 @@ measured; one row weighs both as a run of the default length does. On a CPU seco
 other programs count little; the load is printed.
 """
 
-from __future__ import annotations
-
 import argparse
 import functools
 import itertools

@@ -7,8 +7,6 @@ Downloads: the rate with hashing, writing and checks, as a share of the server's
 with reading the same bytes over one connection and dropping them.
 """
 
-from __future__ import annotations
-
 import argparse
 import multiprocessing
 import shutil

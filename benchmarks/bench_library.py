@@ -9,8 +9,6 @@ Prints the median and the worst time of each in milliseconds, and the processor'
 machine does. The target is 100 ms for each with 5,000 SAEs, and for a keystroke: a page, its count and the facets.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import random

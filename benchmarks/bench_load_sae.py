@@ -11,8 +11,6 @@ the goal for the rest. Formats that store matrices the other way may take the la
 time of its own, which is shown. Ends with exit code 1 where a goal is missed. Linux only.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import statistics

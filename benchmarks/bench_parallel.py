@@ -9,8 +9,6 @@ Parts of the latents are trained by plain torch operations, as on a GPU, so thei
 over steps.
 """
 
-from __future__ import annotations
-
 import argparse
 import multiprocessing as mp
 import statistics

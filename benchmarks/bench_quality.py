@@ -16,8 +16,6 @@ cosine with a decoder row; F1: of firing, the latent with that cosine against th
 are not made again (ours: of the same commit). Needs `make peers`.
 """
 
-from __future__ import annotations
-
 import argparse
 import importlib.util
 import json

@@ -13,8 +13,6 @@ Goal: at least 20 times less per feature, by the clock and by processor time (wh
 with exit code 1 where it is missed.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import os

@@ -8,8 +8,6 @@ the median ratio and its range. `steer` writes two texts and reads both with bot
 that of `generate`.
 """
 
-from __future__ import annotations
-
 import argparse
 import statistics
 import sys

@@ -7,8 +7,6 @@ the files in the system's cache.
     python benchmarks/bench_store.py [--latents 131072] [--examples 20] [--rounds 15]
 """
 
-from __future__ import annotations
-
 import argparse
 import math
 import statistics

@@ -7,8 +7,6 @@ measured on the held-out rows of the one in float32 (and, as a run itself report
     python benchmarks/bench_store_formats.py --model FOLDER --hook blocks.3.hook_resid_post --context 128
 """
 
-from __future__ import annotations
-
 import argparse
 import tempfile
 from pathlib import Path

@@ -9,8 +9,6 @@ does per step: loss, backward, projection, clipping, fused Adam, normalisation. 
 size takes turns too: a dense step is five of them, so its rate bounds every method that computes all latents.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import os

@@ -11,8 +11,6 @@ Prints the median of both kinds, their ratio, a 95 % interval of the ratio from 
 of the machine's processor time. The target is a ratio of at least 0.98.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import os

@@ -8,8 +8,6 @@ x − b_dec). A line on standard output says that it is done. Data, batch order,
 are those of the job; every other setting is the package's own default, unless a comment here says why not.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import sys

@@ -1,7 +1,5 @@
 """What the benchmarks against sae-lens share: where its environment is, and the configuration of each architecture."""
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 from typing import Any

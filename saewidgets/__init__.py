@@ -4,8 +4,6 @@ The public names load when they are first used, so that ``import saewidgets`` co
 ``__init__.pyi``, where type checkers look for them, each imported from the module that defines it.
 """
 
-from __future__ import annotations
-
 import ast
 from importlib import import_module
 from typing import Any

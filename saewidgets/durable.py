@@ -1,7 +1,5 @@
 """Atomic file writes (temporary file, fsync, rename), checksums that show a file is whole, and errors of storage."""
 
-from __future__ import annotations
-
 import errno
 import hashlib
 import json

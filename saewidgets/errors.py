@@ -4,8 +4,6 @@
 put the message under the field it belongs to and a command line can print the hint on its own line.
 """
 
-from __future__ import annotations
-
 # Names of files, tensors and repositories stand in messages, and a terminal obeys control characters (escape sequences
 # begin with one) and marks of direction. They become visible; line breaks and tabs stay.
 _OBEYED = (*range(9), *range(11, 32), *range(127, 160), 0x061C, *range(0x200E, 0x2010), *range(0x202A, 0x202F),

@@ -4,8 +4,6 @@ The trainer knows no job, table or widget. It emits `Event` values to a callable
 the job manager supplies both. Nothing here imports torch.
 """
 
-from __future__ import annotations
-
 import enum
 import time
 from collections.abc import Callable, Mapping

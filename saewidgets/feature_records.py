@@ -1,7 +1,5 @@
 """Extractions and features as plain frozen values; see `records.py`."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal

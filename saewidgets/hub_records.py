@@ -10,8 +10,6 @@ A download is a job (`records.JobRecord` of kind ``"download"``), whose `payload
 and whose `progress` counts bytes (see `events.Progress`). Its `result` is the id of the SAE in the library.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any

@@ -1,7 +1,5 @@
 """What every test gets: a home folder of its own, no network, and tiny models built on the spot."""
 
-from __future__ import annotations
-
 import contextlib
 import ipaddress
 import os

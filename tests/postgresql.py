@@ -4,8 +4,6 @@ for whoever asks. Skips with a word where the package is not installed.
 A module with ``DATABASES = BOTH`` runs on both kinds of catalog what uses the fixture `database_url`.
 """
 
-from __future__ import annotations
-
 import glob
 import itertools
 import os

@@ -1,7 +1,5 @@
 """What a ranking must be, whatever the last bit of a sum: matrix products differ between processors."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The guards of the test-suite itself."""
 
-from __future__ import annotations
-
 import os
 import socket
 from pathlib import Path

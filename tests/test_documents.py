@@ -1,7 +1,5 @@
 """What the pages show can be typed: the names, arguments and options of their code exist. Nothing of it is run."""
 
-from __future__ import annotations
-
 import ast
 import functools
 import importlib

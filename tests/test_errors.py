@@ -1,7 +1,5 @@
 """What a terminal is given: names of strangers stand in errors and lists."""
 
-from __future__ import annotations
-
 import re
 from types import SimpleNamespace
 

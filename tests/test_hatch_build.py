@@ -1,7 +1,5 @@
 """The build hook: when it builds, what it asks for, and what it says when it cannot."""
 
-from __future__ import annotations
-
 import builtins
 import json
 import os

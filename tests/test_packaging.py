@@ -1,7 +1,5 @@
 """The wheel as a stranger gets it: complete, small enough, importable outside the tree; the sdist needs no Node."""
 
-from __future__ import annotations
-
 import json
 import re
 import subprocess

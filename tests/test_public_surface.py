@@ -1,7 +1,5 @@
 """What people import: the names are a contract, so a change of this list is a decision."""
 
-from __future__ import annotations
-
 import ast
 import inspect
 import json

@@ -6,8 +6,6 @@ Writes `corpus.jsonl.xz` and `SOURCES.md` into saewidgets/demo/data and the toke
 The same packages give the same bytes: order and split depend on hashes of titles, never on chance.
 """
 
-from __future__ import annotations
-
 import argparse
 import hashlib
 import json

@@ -6,8 +6,6 @@ Facts only: release → repository, model, loader; id → folder, as patterns wh
 active latents by folder, size word and layer. `--check` compares the file with the table and writes nothing.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import re

@@ -11,8 +11,6 @@ compares: sae-lens reads these files too, but for AutoEncoderNew. Without a FOLD
 `tests/golden/dictionary_learning_exports`, which this remakes. Exit code 1 if a relative difference is above 1e-5.
 """
 
-from __future__ import annotations
-
 import json
 import shutil
 import sys

@@ -9,8 +9,6 @@ The model, text and SAE are those of tests/golden/sae_dashboard. `check` loads t
 builds Neuronpedia's batch from our file, and ends with an error if anything is refused or comes back otherwise.
 """
 
-from __future__ import annotations
-
 import json
 import sys
 import tempfile

@@ -11,8 +11,6 @@ loaded from elsewhere, of every architecture that sae-lens has. `check` ends wit
 is above 1e-5, and then writes nothing.
 """
 
-from __future__ import annotations
-
 import json
 import shutil
 import sys

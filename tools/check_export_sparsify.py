@@ -8,8 +8,6 @@ Two steps, since the two packages live in environments of their own:
 `check` ends with exit code 1 if a relative difference is above 1e-5.
 """
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 

@@ -4,8 +4,6 @@
 and the SHA-256 of the archive, so the same bytes come back on any machine or the build stops.
 """
 
-from __future__ import annotations
-
 import fnmatch
 import hashlib
 import io

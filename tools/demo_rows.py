@@ -1,7 +1,5 @@
 """Read the packed demo corpus without importing the package."""
 
-from __future__ import annotations
-
 import json
 import lzma
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The two files of the demo SAE: an archive, and what it must hold."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import time

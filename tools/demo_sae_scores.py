@@ -1,7 +1,5 @@
 """Scores of the demo SAE's labels, made from what the package keeps of the extraction, and made again."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace

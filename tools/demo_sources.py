@@ -1,7 +1,5 @@
 """Where the demo corpus comes from: one pinned package per source and how its documents are read out."""
 
-from __future__ import annotations
-
 import gzip
 import json
 import re

@@ -5,8 +5,6 @@
 What no small workspace has (runs in every status, a hub, failures) is made up on top of it, in `js/demo/scenes.json`.
 """
 
-from __future__ import annotations
-
 import json
 import tempfile
 from pathlib import Path

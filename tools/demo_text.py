@@ -1,7 +1,5 @@
 """Clean English prose: one spelling of quotes, dashes and blanks; paragraphs instead of hard-wrapped lines."""
 
-from __future__ import annotations
-
 import html
 import re
 import unicodedata

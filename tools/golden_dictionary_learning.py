@@ -8,8 +8,6 @@ Written are, per class, an autoencoder as its trainer saves it, an input, and la
 package's own `load_dictionary` makes of the files; and a backup as it is written while a training goes on.
 """
 
-from __future__ import annotations
-
 import json
 import shutil
 from importlib.metadata import version

@@ -3,8 +3,6 @@
     .venvs/saelens/bin/python tools/golden_pretokenized.py
 """
 
-from __future__ import annotations
-
 import json
 import shutil
 import tempfile

@@ -8,8 +8,6 @@ Written are a small random language model with its tokenizer, some text and its 
 and, per SAE, what `SaeVisRunner` finds and the batch file that Neuronpedia's converter makes of it.
 """
 
-from __future__ import annotations
-
 import importlib.metadata
 import json
 import os

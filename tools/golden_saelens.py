@@ -8,8 +8,6 @@ Written are, per architecture, an SAE saved for inference with an input and its 
 training batch with its loss terms and gradients.
 """
 
-from __future__ import annotations
-
 import json
 import shutil
 from pathlib import Path

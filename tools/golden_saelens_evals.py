@@ -3,8 +3,6 @@
     .venvs/saelens/bin/python tools/golden_saelens_evals.py
 """
 
-from __future__ import annotations
-
 import json
 import shutil
 from pathlib import Path

@@ -8,8 +8,6 @@ the expected values come from the same SAE after its own folding and `save_infer
 cfg.json as versions 2 to 5 wrote it; the expected values are what sae-lens 6 makes of it.
 """
 
-from __future__ import annotations
-
 import json
 import shutil
 import tempfile

@@ -6,8 +6,6 @@
 gives of the same settings for each of its SAEs: its runner trains each of them as the other would.
 """
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

@@ -10,8 +10,6 @@ One folder per SAE: cfg.json, sae_weights.safetensors, expected.safetensors. Fol
 differs from its defaults.
 """
 
-from __future__ import annotations
-
 import json
 import shutil
 from pathlib import Path

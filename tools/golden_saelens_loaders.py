@@ -8,8 +8,6 @@ Per loader of sae-lens, a small repository with random weights, an input, and wh
 makes of it. The loaders ask for files of the hub; they are given those here.
 """
 
-from __future__ import annotations
-
 import json
 import shutil
 from importlib.metadata import version

@@ -3,8 +3,6 @@
     .venvs/saelens/bin/python tools/golden_saelens_packing.py
 """
 
-from __future__ import annotations
-
 import json
 import random
 from pathlib import Path

@@ -10,8 +10,6 @@ on them; the weights `after.*` are those of the trained SAE, `folded.*` those th
 activations.
 """
 
-from __future__ import annotations
-
 import itertools
 import json
 import sys

@@ -3,8 +3,6 @@
     .venvs/saelens/bin/python tools/golden_saelens_schedules.py
 """
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

@@ -7,8 +7,6 @@ Run inside an environment with eai-sparsify (`make peers` builds it):
 Written are, per kind, an SAE saved by the package, an input, the latents spread over d_sae, and the reconstruction.
 """
 
-from __future__ import annotations
-
 import json
 import shutil
 from importlib.metadata import version

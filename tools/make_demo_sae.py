@@ -11,8 +11,6 @@ makes only the scores of the labels again, from the SAE and the extraction that 
 its files stays as it is, byte for byte.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import shutil

@@ -3,8 +3,6 @@
     python tools/make_peers.py [--force] [PEER ...]
 """
 
-from __future__ import annotations
-
 import argparse
 import shutil
 import subprocess

@@ -5,8 +5,6 @@ Liu et al., "Muon is scalable for LLM training" (2025). PyTorch's own `torch.opt
 processors without bfloat16 units emulate slowly; here matrices of one shape are stacked and iterated in float32.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from typing import Any
 

@@ -10,8 +10,6 @@ and the Pareto view of all at the same place of the same model; train a few firs
 HOME will do.
 """
 
-from __future__ import annotations
-
 import shutil
 import sys
 import tempfile

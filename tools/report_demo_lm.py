@@ -7,8 +7,6 @@ samples. Held-out loss is the mean over all tokens of the held-out documents, pa
 between documents, as in training.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import math

@@ -9,8 +9,6 @@ budget, which is `--steps`, or wall-clock `--minutes` where other work shares th
 and `state.pt` into the work folder, resumes from there when started again, and exports into saewidgets/demo/data/model.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import math

@@ -7,8 +7,6 @@ Everything comes from the pydantic models in `saewidgets/widgets/messages`, the 
 (those that these modules import), and the methods marked `@command`.
 """
 
-from __future__ import annotations
-
 import json
 import re
 import sys

@@ -1,7 +1,5 @@
 """Defines `open_corpus`, which makes a `Corpus` from a configuration, and pins a dataset of the hub to a commit."""
 
-from __future__ import annotations
-
 import hashlib
 import itertools
 from collections.abc import Iterator

@@ -5,8 +5,6 @@ A place is kept beside packed tokens. In Parquet it names the row group, in JSON
 it is not read again (a packed file has to be unpacked from its beginning).
 """
 
-from __future__ import annotations
-
 import gzip
 import io
 import json

@@ -9,8 +9,6 @@ has come and where reading goes on. A run sees the contexts it needs and no othe
 data depends on nothing but its configuration.
 """
 
-from __future__ import annotations
-
 import json
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Prepares the next data in a thread while others are used: `read_ahead` for text, `WindowsAhead` for activations."""
 
-from __future__ import annotations
-
 import queue
 import threading
 from collections.abc import Callable, Generator, Iterator, Mapping

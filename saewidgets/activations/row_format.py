@@ -5,8 +5,6 @@ scale = max |x| / 127² and q = sign(x) · round(127 · √(|x| / max |x|)), so 
 closer near zero: the few large dimensions of a residual stream set the scale, and the others keep their digits.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

@@ -4,8 +4,6 @@ Epoch e goes through the training contexts in an order drawn from (seed, e); a c
 kept. Any part of the sequence is found without going through what is before it, so that a run can resume anywhere.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache

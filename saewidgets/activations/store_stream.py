@@ -6,8 +6,6 @@ Memory: two windows per hook point in the store's number format, and one batch. 
 `buffer_device` keeps them on the CPU.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 

@@ -20,8 +20,6 @@ devices work. That changes no number, only when it is computed.
 Memory: one window per hook point plus one language-model batch; two windows where the next is computed ahead.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os

@@ -1,8 +1,6 @@
 """Defines `TextFiles`, the corpus of files, folders and strings on this machine, and `read_documents`, which reads the
 rows of every corpus."""
 
-from __future__ import annotations
-
 import codecs
 import hashlib
 import io

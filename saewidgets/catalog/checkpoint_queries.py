@@ -1,7 +1,5 @@
 """Defines `CheckpointQueries`: which checkpoints exist, their sizes, and why each is kept."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Sequence
 
 from sqlalchemy import delete, select

@@ -1,8 +1,6 @@
 """The database of a catalog: how SQLite is set up (`open_engine`, `set_journal`), and `Database`, short sessions on one
 engine from any thread: reading, and writing with patience."""
 
-from __future__ import annotations
-
 import errno
 import os
 import shutil

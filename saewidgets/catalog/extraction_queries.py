@@ -1,7 +1,5 @@
 """Defines `ExtractionQueries`: extractions, which are passes of an SAE over a corpus."""
 
-from __future__ import annotations
-
 import builtins
 import json
 import time

@@ -1,8 +1,6 @@
 """Defines `FeatureQueries`: labels, stars and notes of latents. They belong to an SAE or a training, not to an
 extraction."""
 
-from __future__ import annotations
-
 import builtins
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar, cast

@@ -5,8 +5,6 @@ A check costs a few microseconds: name, size and time of the last change. Only w
 copied, or the file was written to) a sample of the content is compared with what was recorded.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os

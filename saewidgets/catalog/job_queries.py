@@ -1,8 +1,6 @@
 """Defines `JobQueries`, the jobs of all processes for the job manager, with the leases that name the process working on
 each lane; and `record_events`."""
 
-from __future__ import annotations
-
 import builtins
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict

@@ -3,8 +3,6 @@
 A row names the one of the two that it was begun with. A query for either finds the rows of both.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -2,8 +2,6 @@
 the stores of trainings, extractions and activations: their status, progress and error come from the row's job, all
 else from the row."""
 
-from __future__ import annotations
-
 import builtins
 import secrets
 import threading

@@ -1,7 +1,5 @@
 """Defines `SAEQueries`: the library of SAEs, trained here, downloaded, or added from a folder."""
 
-from __future__ import annotations
-
 import builtins
 import json
 import logging

@@ -3,8 +3,6 @@
 alembic is imported only when there is something to migrate.
 """
 
-from __future__ import annotations
-
 import os
 import sqlite3
 import time

@@ -1,7 +1,5 @@
 """Defines `ActivationStoreQueries`: stores of activations on disk."""
 
-from __future__ import annotations
-
 import builtins
 import json
 from collections.abc import Collection, Mapping, Sequence

@@ -4,8 +4,6 @@ Times are Unix seconds by the database's clock, except where a row repeats an ev
 the workspace folder (see `filestate.py`). Whoever changes a table adds a migration; a test compares the two.
 """
 
-from __future__ import annotations
-
 import json
 import math
 from typing import Any, ClassVar

@@ -1,7 +1,5 @@
 """Defines `TemplateQueries`, configurations saved under a name, and `UsageQueries`, what forms suggest."""
 
-from __future__ import annotations
-
 import builtins
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, TypeVar

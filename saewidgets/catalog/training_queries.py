@@ -1,7 +1,5 @@
 """Defines `TrainingQueries`: the rows of training runs, and what a run reports while it runs."""
 
-from __future__ import annotations
-
 import builtins
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path

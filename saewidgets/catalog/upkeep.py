@@ -1,7 +1,5 @@
 """Defines `CatalogUpkeep`, which checks, copies, migrates and tidies up a catalog that need not be open."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import sqlite3

@@ -1,7 +1,5 @@
 """The command line: ``saewidgets …``. One group of commands per file, each a thin call into the workspace."""
 
-from __future__ import annotations
-
 from saewidgets.cli.interrupts import leave_at_once
 
 

@@ -1,7 +1,5 @@
 """Defines the command tree and the options before the verb; `saewidgets.cli.main` runs it."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated

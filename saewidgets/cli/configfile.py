@@ -1,7 +1,5 @@
 """Reads a training configuration from a file, from flags (which win) and from ``--over``."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path

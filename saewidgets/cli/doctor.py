@@ -1,8 +1,6 @@
 """Defines the commands about this machine: ``saewidgets doctor``, which lists what is installed and works, without
 secrets; and ``lab``, JupyterLab on a tutorial."""
 
-from __future__ import annotations
-
 import os
 import platform
 import re

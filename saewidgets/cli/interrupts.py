@@ -1,7 +1,5 @@
 """Ctrl-C in commands: a request to stop or pause, or an exit without a traceback. This module loads at once."""
 
-from __future__ import annotations
-
 import os
 import signal
 import threading

@@ -1,7 +1,5 @@
 """Defines ``saewidgets label``: make, score, import and export labels of features."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any

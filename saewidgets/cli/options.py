@@ -1,8 +1,6 @@
 """Defines the options that several commands share, and `settings`, which makes options of a configuration's fields.
 The command groups use them."""
 
-from __future__ import annotations
-
 import inspect
 import sys
 from collections.abc import Iterator

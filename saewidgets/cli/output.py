@@ -1,7 +1,5 @@
 """Defines text for terminals and JSON for programs; every command writes through it."""
 
-from __future__ import annotations
-
 import json
 import math
 import sys

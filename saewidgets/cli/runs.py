@@ -1,7 +1,5 @@
 """Defines the commands about runs: ``saewidgets demo``, ``list``, ``show``, ``metrics``, ``pause``, ``resume``, …"""
 
-from __future__ import annotations
-
 import json
 import math
 from collections.abc import Mapping

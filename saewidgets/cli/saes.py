@@ -1,7 +1,5 @@
 """Defines ``saewidgets saes``, the library of SAEs, and ``saewidgets evaluate``."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 

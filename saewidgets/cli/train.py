@@ -1,8 +1,6 @@
 """Defines ``saewidgets train``, a run from a file, from flags or from both, ``saewidgets presets``, and ``saewidgets
 templates``: training configurations saved under a name."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from json import dumps

@@ -3,8 +3,6 @@
 `where` is the argument's name, `what` follows "Expected": "the id of an SAE".
 """
 
-from __future__ import annotations
-
 import errno
 import math
 import operator

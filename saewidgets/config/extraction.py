@@ -1,7 +1,5 @@
 """Defines `ExtractionConfig`: which text an SAE reads, and what is kept of every latent."""
 
-from __future__ import annotations
-
 from pydantic import Field
 
 from saewidgets.config.base import Config, Count, Device, ForwardBatch, ModelDtype, ModelRevision, Seed

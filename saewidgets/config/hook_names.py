@@ -5,8 +5,6 @@ One head of ``blocks.3.attn.hook_z`` has a name of its own: ``blocks.3.attn.hook
 SAELens says the same with two settings, `hook_name` and `hook_head_index`.
 """
 
-from __future__ import annotations
-
 import re
 from typing import Annotated
 

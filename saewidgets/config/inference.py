@@ -4,8 +4,6 @@ Names of architectures and settings are SAELens' (6.54) where it has them; `grou
 transcoders are those of EleutherAI's sparsify.
 """
 
-from __future__ import annotations
-
 from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator

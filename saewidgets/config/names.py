@@ -1,7 +1,5 @@
 """Names of models (on the hub, local, with a revision), and text from people and files as one printable line."""
 
-from __future__ import annotations
-
 import os
 import re
 import unicodedata

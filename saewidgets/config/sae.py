@@ -1,7 +1,5 @@
 """Configurations of autoencoders: one model per architecture, chosen by the field `architecture`."""
 
-from __future__ import annotations
-
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator

@@ -10,8 +10,6 @@ L0 falls with a power of the coefficient. The laws below were measured on the em
 within a factor of 1.3 (docs/architectures); only what is far off is worth a word before a run.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any

@@ -1,8 +1,6 @@
 """Defines `loads` and `loads_yaml`, for JSON and YAML that strangers wrote: no key twice, of bounded depth and size,
 also where little text stands for much; and `read_table`, for files of settings in these and TOML."""
 
-from __future__ import annotations
-
 import json
 import tomllib
 from pathlib import Path

@@ -2,8 +2,6 @@
 settings for well-known models that the literature reports, kept as data in `presets.json`.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Mapping, Sequence

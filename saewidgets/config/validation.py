@@ -1,7 +1,5 @@
 """Turns pydantic's errors into `ConfigError`: the field's dotted name, what is wrong, what would be right."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches

@@ -1,7 +1,5 @@
 """The demo corpus: 8.3 million tokens of public-domain English, packed inside the package."""
 
-from __future__ import annotations
-
 import json
 import lzma
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """The folder of the demo language model (`model_path`), and the name "demo" as that folder (`resolve_model`)."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from saewidgets.errors import NotFoundError

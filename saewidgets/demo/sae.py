@@ -9,8 +9,6 @@ Its files lie in one archive. `about_sae` says what they are, `unpack_sae` write
     labels.json    labels of the features, as the catalog keeps them
 """
 
-from __future__ import annotations
-
 import functools
 import json
 import lzma

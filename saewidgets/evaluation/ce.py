@@ -12,8 +12,6 @@ if the token to be predicted is not special; a divergence, if the token at its p
 the predictions made there count.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

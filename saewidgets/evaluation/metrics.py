@@ -9,8 +9,6 @@ exception is named after what it is: `explained_variance_legacy`, as earlier ver
 1 − the mean over tokens of ‖x − x̂‖² / ‖x − m‖², with m the mean of the tokens that one forward read.
 """
 
-from __future__ import annotations
-
 import math
 
 import torch

@@ -1,7 +1,5 @@
 """Defines `PlacedSAE`, an SAE at its hook point in a model: it reads the activations there or replaces them."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 

@@ -1,7 +1,5 @@
 """What latents fire on: one-pass statistics, top examples, labels, exports, a first reading (`read_features`)."""
 
-from __future__ import annotations
-
 from typing import Any
 
 

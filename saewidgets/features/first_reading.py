@@ -3,8 +3,6 @@
 It is an extraction that is kept in memory: the statistics and examples are those of `extraction.accumulate`.
 """
 
-from __future__ import annotations
-
 import html
 import math
 from collections import Counter, UserList

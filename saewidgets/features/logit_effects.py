@@ -1,7 +1,5 @@
 """Effects of a latent's decoder direction on the next token's logits (see `lm.unembedding`), and similar directions."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any

@@ -1,8 +1,6 @@
 """Defines formats of SAEs that other projects published, where names, shapes and a few settings suffice to read them,
 and EleutherAI's, which is also written. In formulas @ is the matrix product of row vectors."""
 
-from __future__ import annotations
-
 import re
 from pathlib import PurePath
 from typing import Any, Literal

@@ -18,8 +18,6 @@ Checkpoints ``checkpoints/ae_{step}.pt`` lie below a trainer's folder, whose ``c
 dict like ``ae.pt``, with its biases already scaled for raw activations.
 """
 
-from __future__ import annotations
-
 import functools
 import re
 from collections.abc import Iterable, Mapping

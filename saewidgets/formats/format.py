@@ -2,8 +2,6 @@
 settings, the names and orientation of its tensors, and what is to be done with them. It checks the shapes and reads the
 weights."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace

@@ -9,8 +9,6 @@ and folders, ``google/gemma-scope-2b-pt-res/layer_12/width_16k/average_l0_82`` (
 SAEs of token embeddings were trained on embeddings times √d_in, which is moved into their weights.
 """
 
-from __future__ import annotations
-
 import math
 import re
 from dataclasses import dataclass

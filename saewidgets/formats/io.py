@@ -1,7 +1,5 @@
 """Defines `describe`, `load_sae`, `save_sae`, `convert` and `validate`, for SAEs in whatever format."""
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Iterator, Mapping
 from dataclasses import replace

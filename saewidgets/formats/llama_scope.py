@@ -8,8 +8,6 @@ reconstructed,
 The scales are moved into the weights, so that the SAE takes raw activations (He et al. 2024, arXiv:2410.20526).
 """
 
-from __future__ import annotations
-
 import json
 import math
 import re

@@ -5,8 +5,6 @@ Its models are of two generations that write the same files for different maths:
 (hitsainet/miStudio), 2 that of August 2026 (Onegaishimas/miStudio).
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,8 +1,6 @@
 """Defines the list of formats, in the order in which a folder is checked for them, and `locate`, which finds the SAE at
 a path of this machine."""
 
-from __future__ import annotations
-
 import contextlib
 import re
 from collections.abc import Iterable, Iterator

@@ -7,8 +7,6 @@ silently: an activation function that is not ReLU, a top-k without k and a fine-
 refused by name.
 """
 
-from __future__ import annotations
-
 import functools
 import re
 from collections.abc import Mapping

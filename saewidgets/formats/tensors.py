@@ -6,8 +6,6 @@ the data. Nothing is memory-mapped: a mapped file that somebody truncates later 
 block costs what reading the bytes costs, since every block is checked for NaN while it is in the processor's cache.
 """
 
-from __future__ import annotations
-
 import math
 import mmap
 import sys

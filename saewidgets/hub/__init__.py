@@ -5,8 +5,6 @@ release; see `parse_reference`) and a `HubClient`, which holds the endpoint, the
 Names load on first use: huggingface_hub takes half a second to import.
 """
 
-from __future__ import annotations
-
 import importlib
 from typing import Any
 

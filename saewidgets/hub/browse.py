@@ -2,8 +2,6 @@
 the names of repository and folders, and a look at one folder of each kind. And `preview`, which describes one
 of them by a few ranged reads, without its weights."""
 
-from __future__ import annotations
-
 import math
 import re
 from collections import Counter, defaultdict

@@ -12,8 +12,6 @@ huggingface_hub's own `hf_hub_download` writes the same, but since version 1.2 i
 in full: a paused download would begin anew.
 """
 
-from __future__ import annotations
-
 import bisect
 import contextlib
 import hashlib

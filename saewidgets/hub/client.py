@@ -5,8 +5,6 @@ The session, the headers (user agent, token) and the offline switch are huggingf
 time-out, every answer a limit, and what may pass is tried again (as long as `Retry-After` asks for, up to a limit).
 """
 
-from __future__ import annotations
-
 import contextlib
 import json
 import random

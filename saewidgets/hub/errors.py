@@ -4,8 +4,6 @@
 answer that is not a success: the two tables below are the only places that know those.
 """
 
-from __future__ import annotations
-
 import contextlib
 import email.utils
 import json

@@ -1,7 +1,5 @@
 """Publishes an SAE: pushes a folder with a model card to a repository of the hub, and writes the card."""
 
-from __future__ import annotations
-
 import contextlib
 import io
 import logging

@@ -10,8 +10,6 @@ follow few patterns (``layer_#_width_#k`` is the same folder below ``resid_post`
 the ids that follow none. A pattern also fits ids that were never published; the listing of the repository then says so.
 """
 
-from __future__ import annotations
-
 import difflib
 import functools
 import json

@@ -4,8 +4,6 @@ A download can be stopped at any moment through `check`: what arrived stays in t
 download goes on from there. `discard` removes it.
 """
 
-from __future__ import annotations
-
 import contextlib
 import logging
 import os

@@ -6,8 +6,6 @@ once in a worker thread if none does. If the holder reaches no pause point for a
 runs beside it.
 """
 
-from __future__ import annotations
-
 import threading
 import time
 from collections import deque

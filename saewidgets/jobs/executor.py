@@ -4,8 +4,6 @@ An executor brings up another process that opens the same workspace and takes th
 it is a job like any other: progress, commands and the end travel through its row. Until then the row has no owner.
 """
 
-from __future__ import annotations
-
 import subprocess
 import sys
 import threading

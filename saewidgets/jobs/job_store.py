@@ -1,7 +1,5 @@
 """Parameters of a `JobManager`: `JobStore`, the protocol for storing rows (the catalog's fits), and `JobSettings`."""
 
-from __future__ import annotations
-
 import socket
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field

@@ -1,8 +1,6 @@
 """Defines `Owner`, the jobs of one process: queued ones get their turn, running ones their commands and heartbeat; and
 `RunnerOutcome`, how a runner ended: the status, the error and the summary that go into the job's row."""
 
-from __future__ import annotations
-
 import itertools
 import logging
 import threading

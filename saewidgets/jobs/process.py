@@ -1,8 +1,6 @@
 """The life of a process: `close_at_exit` closes before its end, by itself or by SIGTERM; `new_owner` names it in rows,
 and `is_gone` lets others on the same machine see at once that it has ended. Used by `JobManager`."""
 
-from __future__ import annotations
-
 import atexit
 import os
 import secrets

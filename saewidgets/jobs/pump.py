@@ -5,8 +5,6 @@ Emitting costs a runner an append. Of several `Progress` the last one counts, ev
 cannot be written is tried again; what can never be written is reported, not swallowed.
 """
 
-from __future__ import annotations
-
 import logging
 import threading
 import time

@@ -8,8 +8,6 @@
 Everything that has ended except a completed job can be resumed, which queues it again.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal

@@ -11,8 +11,6 @@ The compiled code is tried before it is used: each region must give what it gave
 compiler is missing, fails or computes something else, the model stays as it is, and a message says why.
 """
 
-from __future__ import annotations
-
 import logging
 import threading
 import time

@@ -4,8 +4,6 @@ Hooks act only on forwards of the thread that set them, so that a model the user
 disturbed there. They are removed when the block ends, whatever happened inside.
 """
 
-from __future__ import annotations
-
 import functools
 import threading
 from collections.abc import Callable, Iterator, Sequence

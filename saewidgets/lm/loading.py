@@ -5,8 +5,6 @@ A loading library asks the hub for every file and repeats each question several 
 first; a hub that does not answer it is not asked again.
 """
 
-from __future__ import annotations
-
 import hashlib
 import re
 import threading

@@ -4,8 +4,6 @@ millisecond), and `transformers`, which imports the library in one thread at a t
 Transformers loads its modules lazily; two threads that ask for their first names at once get "cannot import name …".
 """
 
-from __future__ import annotations
-
 import json
 import os
 import threading

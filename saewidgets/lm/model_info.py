@@ -1,7 +1,5 @@
 """Defines `model_facts`: the sizes of a language model from its configuration alone, fetched where it is not here."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from pathlib import Path

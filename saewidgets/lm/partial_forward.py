@@ -7,8 +7,6 @@ the architecture, and the numbers the same to the last bit. Models whose blocks 
 and values of an earlier layer, say) cannot be resumed: `resumable` tries it.
 """
 
-from __future__ import annotations
-
 import functools
 import logging
 import threading

@@ -4,8 +4,6 @@ The permission belongs to this process (or its environment) and is never read fr
 catalog: those come from other people, too, and a row must not be able to run code here.
 """
 
-from __future__ import annotations
-
 import threading
 from pathlib import Path
 

@@ -13,8 +13,6 @@ Which module the norm is and what it multiplies by is measured rather than looke
 is the unembedding's input is the norm, and its γ follows from what it does to a known vector.
 """
 
-from __future__ import annotations
-
 import threading
 from contextlib import ExitStack
 from dataclasses import dataclass

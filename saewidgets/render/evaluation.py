@@ -1,7 +1,5 @@
 """An evaluation as text and HTML: names, units, groups, and the histogram of densities."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """`figure`, a chart as one SVG text: on its own on `PAPER`, or as part of a `PAGE`, light or dark."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """`Html`, `escape` and `tag`, the one place where text becomes HTML; cards, shaded text and documents made of them."""
 
-from __future__ import annotations
-
 import html
 import math
 import re

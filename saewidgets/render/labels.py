@@ -1,7 +1,5 @@
 """Short names of choices, hook points, SAEs and architectures, for cards and tables."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

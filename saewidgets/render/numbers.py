@@ -1,7 +1,5 @@
 """Formats numbers for people: separators in counts, K and M only for tokens, fixed decimals per metric."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 

@@ -1,7 +1,5 @@
 """The static copies of the five widgets, drawn from their states, and tables of runs, drawn from records."""
 
-from __future__ import annotations
-
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence

@@ -1,8 +1,6 @@
 """Registries from an architecture's name to its class and configuration, one for training and one for loading;
 `build_sae`; and `inference_sae`, which builds the SAEs of all formats."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

@@ -4,8 +4,6 @@ A token's latents then depend on its neighbours, so inference uses a threshold i
 activation that was kept. With it the SAE is a JumpReLU, and is exported as one.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

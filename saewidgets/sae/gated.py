@@ -12,8 +12,6 @@ The gate is a step, so the first term tells it nothing: it learns from the other
 the decoder, too (the paper holds it fixed there).
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 

@@ -21,8 +21,6 @@ every parameter by about its learning rate per step, and a logarithm by that lit
 changes: those learn `THRESHOLD_LR` times as fast as the weights (docs/sae.md has the experiment).
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

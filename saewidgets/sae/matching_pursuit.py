@@ -8,8 +8,6 @@ A token is done when ‖r‖ falls below `residual_threshold`, when a pick adds 
 after `max_iterations` picks (default d_in). Only `W_dec` and `b_dec` are stored.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 

@@ -8,8 +8,6 @@ so what is frequent and general is learned by the first latents, and later ones 
 share of the latents between: all widths together cost one decode. At inference it is the BatchTopK it is made of.
 """
 
-from __future__ import annotations
-
 from itertools import pairwise
 
 import torch

@@ -10,8 +10,6 @@ Under a normalisation that only scales each token (``constant_norm_rescale``) it
 the raw input takes the side path.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

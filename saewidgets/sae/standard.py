@@ -9,8 +9,6 @@ decoder (Templeton et al. 2024); rows are kept at norm one besides. With w_i = f
   same at every p. (The paper rescales the coefficient once per change of p, for the same purpose.)
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

@@ -11,8 +11,6 @@ Then novel latents are ReLU(λ r W_enc), of which `kval_topk` are kept. `encode`
 is ``(novel + predicted) W_dec``, with `b_dec` where weights are not tied or the input is centred.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

@@ -4,8 +4,6 @@ Dead latents learn through an auxiliary loss: the largest pre-activations among 
 left over.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

@@ -7,8 +7,6 @@ The usual pair x, y is an MLP's input and its output. `b_dec` belongs to the out
 input; an input that is normalised at run time leaves the output as it is.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 

@@ -9,8 +9,6 @@ are multiplied. What follows the decoder is done as the SAE does it: a run-time 
 change σ or 1/c times as large at that token; b_dec, a skip path and a prediction from earlier tokens cancel.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch

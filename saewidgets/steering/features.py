@@ -1,7 +1,5 @@
 """Checks the features that callers choose for steering, and brings them into one form (`as_source`, `choose`)."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any

@@ -1,7 +1,5 @@
 """Generates text token by token: `Writer` continues one prompt, and `Sampler` draws its tokens."""
 
-from __future__ import annotations
-
 import inspect
 import math
 import sys

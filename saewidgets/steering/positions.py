@@ -10,8 +10,6 @@ tokens these are, how many came before (the cache), and which are padding. What 
   steered, the caller has to give the length of the prompt, and an error asks for it.
 """
 
-from __future__ import annotations
-
 import inspect
 import threading
 from collections.abc import Iterator, Mapping

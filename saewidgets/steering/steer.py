@@ -2,8 +2,6 @@
 `loss_effect`, what a feature does to the model's loss on the token that follows one token.
 """
 
-from __future__ import annotations
-
 import copy
 import time
 from collections.abc import Callable, Generator, Sequence

@@ -1,7 +1,5 @@
 """Defines `steered`: a model is steered inside a ``with`` block and unchanged outside of it."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass

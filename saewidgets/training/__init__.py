@@ -5,8 +5,6 @@ configuration to the exported SAE; the names below are imported when first used,
 (`estimate.estimate_together` does not).
 """
 
-from __future__ import annotations
-
 from importlib import import_module
 from typing import Any
 

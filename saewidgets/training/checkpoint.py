@@ -10,8 +10,6 @@
 `step_…`; what a killed process left behind is removed by `clean_leftovers`. Nothing is pickled.
 """
 
-from __future__ import annotations
-
 import json
 import re
 import shutil

@@ -14,8 +14,6 @@ the batch has usable rows, the rest wait for the next time. Everything is a func
 so a resumed run draws the same rows.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

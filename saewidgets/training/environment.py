@@ -1,7 +1,5 @@
 """Records what a run's exact results depend on besides its configuration, and compares it when the run resumes."""
 
-from __future__ import annotations
-
 import hashlib
 import platform
 from collections.abc import Iterable, Mapping

@@ -7,8 +7,6 @@ product) tells something about another. Evaluations are counted by themselves: o
 time, of a long one next to nothing.
 """
 
-from __future__ import annotations
-
 import math
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence

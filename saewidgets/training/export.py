@@ -1,7 +1,5 @@
 """Exports the SAE of a run: in inference form, for raw activations, with its history in the metadata."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any

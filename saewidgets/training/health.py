@@ -17,8 +17,6 @@ so close to zero that a factor of ten is noise; a diverging SAE reconstructs wor
 was measured then. Checkpoints are written while a loss grows, too: the newest before the end is often none.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any

@@ -6,8 +6,6 @@ moments, schedules, dead-latent counter, loss scale, position in the stream) is 
 in the checkpoint, so a run resumed at step n continues bit by bit as if it had never stopped.
 """
 
-from __future__ import annotations
-
 import itertools
 import math
 from collections.abc import Callable, Generator, Mapping

@@ -1,7 +1,5 @@
 """Defines `Adam`, fused where possible, its state as named tensors, and `Precision`, its number format."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Literal

@@ -1,7 +1,5 @@
 """Defines `prepare`, everything between the configurations and the first step: model, text, activations, scales."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass

@@ -9,8 +9,6 @@ one, so the weights are brought into the form that training has, without a chang
     b_enc + b_dec W_enc where training centres its input and the SAE did not; the other way round with a minus
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

@@ -1,8 +1,6 @@
 """Progress and log of a run: `ProgressMeter` sends at most ten `Progress` events a second with the recent rate and the
 time left; `RunLog` writes its lines to `log.txt`, too; `Narrator` describes the run's course in it."""
 
-from __future__ import annotations
-
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence

@@ -4,8 +4,6 @@ Trainings that read one stream of text run together: one forward of the language
 its steps as it would alone, so it ends in the same bits. A single training is a group of one.
 """
 
-from __future__ import annotations
-
 import json
 import sys
 import tempfile

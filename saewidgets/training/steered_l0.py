@@ -12,8 +12,6 @@ right whatever the model, the width and the learning rate. Three things keep tha
 It is a function of the finished steps alone, and of three numbers in the checkpoint, so a resumed run goes on exactly.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

@@ -7,8 +7,6 @@ called `buffer` is the binary buffer that comes with the message. `tools/wire.py
 signatures.
 """
 
-from __future__ import annotations
-
 import inspect
 import re
 import threading

@@ -3,8 +3,6 @@
 No widgets and no threads here; methods may be called from any thread.
 """
 
-from __future__ import annotations
-
 import logging
 import threading
 import time

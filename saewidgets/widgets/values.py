@@ -1,7 +1,5 @@
 """Formats values for a page: numbers, settings, texts cut to a length; and reads paths that are typed there."""
 
-from __future__ import annotations
-
 import math
 import re
 from collections.abc import Mapping, Sequence

@@ -4,8 +4,6 @@
     print_feature_summary(interpretations[12])
 """
 
-from __future__ import annotations
-
 import re
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence

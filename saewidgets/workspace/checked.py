@@ -3,8 +3,6 @@
 The annotation of a parameter gives its type; names that mean more than that are in one table.
 """
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Callable, Iterable
 from functools import wraps

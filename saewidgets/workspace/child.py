@@ -1,8 +1,6 @@
 """What runs one job of a workspace and ends with it: a process, ``python -m saewidgets.workspace.child JOB_ID``, whose
 environment names the workspace, for `ProcessExecutor`; and `RayActor`, for `RayExecutor`."""
 
-from __future__ import annotations
-
 import sys
 import threading
 import time

@@ -5,8 +5,6 @@ is read from ``corpus.jsonl`` (one JSON string per line) when a run is started, 
 that start together it is one file with a name in the folder of each: it is gone with the last of them.
 """
 
-from __future__ import annotations
-
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence

@@ -9,8 +9,6 @@ it is used, and what was uploaded leaves the folder again when that grows too la
     <folder>/.storage/<kind>/<id>.todo   there while something of it waits to be uploaded
 """
 
-from __future__ import annotations
-
 import json
 import logging
 import os

@@ -1,7 +1,5 @@
 """Defines `UserModels`: models that users pass as objects, with the jobs that use them and how long they are kept."""
 
-from __future__ import annotations
-
 import threading
 import weakref
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """A tiny model with its tokenizer, a packed corpus, and a configuration of streams of it."""
 
-from __future__ import annotations
-
 import copy
 import itertools
 from collections.abc import Callable

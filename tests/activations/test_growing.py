@@ -1,7 +1,5 @@
 """Long text: packed as far as a run needs it, gone on with at the right document, whatever interrupts it."""
 
-from __future__ import annotations
-
 import json
 import os
 import re

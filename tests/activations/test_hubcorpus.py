@@ -1,7 +1,5 @@
 """Datasets of the hub through the real `datasets` and huggingface_hub, from a hub on the loopback interface."""
 
-from __future__ import annotations
-
 import json
 import threading
 from collections.abc import Callable, Iterator

@@ -1,7 +1,5 @@
 """Packing: the policy for special tokens, the split, and files that are whole or absent."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

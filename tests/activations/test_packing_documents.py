@@ -1,7 +1,5 @@
 """How documents fill contexts: joined with a separator of one's own, or each on its own."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """A store holds exactly the activations of the text, or of hidden states that a script saved, whole or not at all."""
 
-from __future__ import annotations
-
 import hashlib
 import io
 import itertools

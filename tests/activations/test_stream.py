@@ -1,7 +1,5 @@
 """The stream is a pure function of (configuration, seed, batch number), positions and tokens left out included."""
 
-from __future__ import annotations
-
 import itertools
 import threading
 from functools import partial

@@ -1,7 +1,5 @@
 """Text that was tokenised before: arrays and tables of ids, checked before they are believed."""
 
-from __future__ import annotations
-
 import io
 import json
 import pickle

@@ -1,7 +1,5 @@
 """Windows that are computed ahead, kept elsewhere, and handed over to another device: the same batches."""
 
-from __future__ import annotations
-
 import itertools
 import threading
 from typing import Any

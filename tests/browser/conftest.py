@@ -1,7 +1,5 @@
 """Real JupyterLab in real Chromium: one server per session, a fresh notebook and kernel per test."""
 
-from __future__ import annotations
-
 import os
 import shutil
 from collections.abc import Callable, Iterator

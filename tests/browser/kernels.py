@@ -4,8 +4,6 @@
 JupyterLab start it. Widgets, server and everything else stay those of the environment.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess

@@ -1,7 +1,5 @@
 """A JupyterLab server of its own, and a notebook in it as a test drives it."""
 
-from __future__ import annotations
-
 import ast
 import json
 import os

@@ -1,7 +1,5 @@
 """The extraction viewer in real JupyterLab: the demo SAE, its list and pages, own text, prompts, keys, Python."""
 
-from __future__ import annotations
-
 import json
 import re
 

@@ -1,7 +1,5 @@
 """The exported page of features in a browser without a network, with and without its script."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

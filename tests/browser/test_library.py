@@ -3,8 +3,6 @@
 The hub is on the loopback interface, and slow enough to be watched.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """The panel over a workspace where nothing trains: every state, two views, two panels, zoom, themes, narrow."""
 
-from __future__ import annotations
-
 import re
 
 import pytest

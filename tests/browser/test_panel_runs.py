@@ -1,7 +1,5 @@
 """Several runs at once, the comparison, and every width of the panel, over a workspace where nothing trains."""
 
-from __future__ import annotations
-
 import re
 
 import pytest

@@ -3,8 +3,6 @@
 The kernel has no subshells, and what its other threads send is dropped. Colab itself was not there to be tried.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from pathlib import Path

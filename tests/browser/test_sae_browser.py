@@ -1,7 +1,5 @@
 """The SAE browser in real JupyterLab: uploads, files on the kernel's machine, comparison, Python's view of it."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

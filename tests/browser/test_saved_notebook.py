@@ -1,7 +1,5 @@
 """What a notebook keeps of the five widgets: JupyterLab's own save and nbconvert show what was seen last."""
 
-from __future__ import annotations
-
 import nbformat
 import pytest
 from nbconvert import HTMLExporter

@@ -1,7 +1,5 @@
 """Steering in real JupyterLab, with the demo model and a small SAE of it."""
 
-from __future__ import annotations
-
 import re
 
 import pytest

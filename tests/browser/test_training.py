@@ -1,7 +1,5 @@
 """The main job in a real notebook: fill the form, start, watch, pause while a cell runs, resume, stop, retry."""
 
-from __future__ import annotations
-
 import re
 import time
 from pathlib import Path

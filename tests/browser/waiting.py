@@ -1,7 +1,5 @@
 """Waiting for what neither the page nor the kernel announces."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable
 

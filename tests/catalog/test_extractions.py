@@ -1,7 +1,5 @@
 """Rows of extractions: whose they are, how they go, and what lists of SAEs say of them."""
 
-from __future__ import annotations
-
 import itertools
 from typing import Any
 

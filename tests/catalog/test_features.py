@@ -1,7 +1,5 @@
 """Labels, stars and notes: how versions become one, what evidence stays, and what goes with the SAE."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any

@@ -1,7 +1,5 @@
 """Catalogs of earlier versions, migrated on open with all they hold."""
 
-from __future__ import annotations
-
 import sqlite3
 from contextlib import closing
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The catalog on a real PostgreSQL server: what only a server can do wrong."""
 
-from __future__ import annotations
-
 import subprocess
 import threading
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Creating, migrating, refusing."""
 
-from __future__ import annotations
-
 import hashlib
 import re
 import sqlite3

@@ -1,7 +1,5 @@
 """Running the command line: in this process where that is enough, as a real process where it matters."""
 
-from __future__ import annotations
-
 import json
 import os
 import shutil

@@ -1,7 +1,5 @@
 """Stores of activations from a terminal."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import torch

@@ -1,7 +1,5 @@
 """Configurations from files and flags."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

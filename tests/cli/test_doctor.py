@@ -1,7 +1,5 @@
 """What the doctor finds, says and keeps to itself; JupyterLab on the tutorial; upgrades and copies of the catalog."""
 
-from __future__ import annotations
-
 import re
 import sqlite3
 import subprocess

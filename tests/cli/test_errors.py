@@ -1,7 +1,5 @@
 """How a command ends when something is wrong or Ctrl-C is pressed: one paragraph, the right status, no traceback."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 from pathlib import Path

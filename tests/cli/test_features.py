@@ -1,7 +1,5 @@
 """Extractions, features, labels and steering from a terminal."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

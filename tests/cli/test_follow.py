@@ -1,7 +1,5 @@
 """Watching from a terminal: what is shown, Ctrl-C as Pause, and nobody left waiting."""
 
-from __future__ import annotations
-
 import os
 import signal
 from collections.abc import Iterator

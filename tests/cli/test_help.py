@@ -1,7 +1,5 @@
 """The commands, their options, and the page that describes them."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 from typing import Any

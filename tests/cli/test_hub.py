@@ -1,7 +1,5 @@
 """The hub from a terminal, with the real client against a hub on this machine."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

@@ -1,7 +1,5 @@
 """`label auto` with a language model behind a loopback server: what is asked, what is shown, what is kept secret."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import pytest

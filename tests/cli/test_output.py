@@ -1,7 +1,5 @@
 """Text, numbers and tables as a terminal shows them."""
 
-from __future__ import annotations
-
 import json
 import unicodedata
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """``saewidgets pipeline``."""
 
-from __future__ import annotations
-
 import json
 import os
 import shlex

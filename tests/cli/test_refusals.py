@@ -1,7 +1,5 @@
 """Wrong and missing arguments: a clear error in one paragraph, its exit status, and nothing written."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

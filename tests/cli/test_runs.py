@@ -1,7 +1,5 @@
 """A run's life from the terminal: trained, listed, read, paused and stopped from another process, deleted."""
 
-from __future__ import annotations
-
 import csv
 import io
 import signal

@@ -1,7 +1,5 @@
 """The library from a terminal, and evaluations."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

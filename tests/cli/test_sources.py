@@ -1,7 +1,5 @@
 """Where the settings of ``saewidgets train`` come from: files, presets, templates, other packages, ``--over``."""
 
-from __future__ import annotations
-
 import json
 import sys
 from importlib.machinery import ModuleSpec

@@ -1,7 +1,5 @@
 """What a person may write for a corpus and a hook name, and what is refused before anything is read."""
 
-from __future__ import annotations
-
 import itertools
 from pathlib import Path
 from typing import Any

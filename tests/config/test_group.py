@@ -1,7 +1,5 @@
 """What the trainings of a group have in common, where that is no whole configuration by itself."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

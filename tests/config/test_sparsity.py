@@ -1,7 +1,5 @@
 """Sparsity coefficients before and after a run, and the presets that hold some."""
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

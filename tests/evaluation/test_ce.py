@@ -1,7 +1,5 @@
 """Next-token losses against the model's own, alone and for several SAEs together."""
 
-from __future__ import annotations
-
 import math
 import sys
 from dataclasses import replace

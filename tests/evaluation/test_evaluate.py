@@ -1,7 +1,5 @@
 """`evaluate` against a computation that shares no code with it."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

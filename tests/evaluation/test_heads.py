@@ -1,7 +1,5 @@
 """An SAE on one head of attention: its reconstruction takes the place of that head alone."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The definitions, against plain numpy, and the cases where others went wrong."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

@@ -1,8 +1,6 @@
 """The numbers of SAELens' own evaluation (6.54) on the same tiny model, SAEs and tokens, made by
 `tools/golden_saelens_evals.py`."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

@@ -2,8 +2,6 @@
 (of any one of a group) ends in the weights of a run that was never disturbed. One kill in the ordinary suite, twenty
 with ``make faults``."""
 
-from __future__ import annotations
-
 import os
 import random
 import signal

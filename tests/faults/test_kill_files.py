@@ -1,8 +1,6 @@
 """`kill -9` during a capture or an extraction, at random moments: resumed, every file is what it is without a kill, bit
 for bit. Twenty kills with ``make faults``."""
 
-from __future__ import annotations
-
 import os
 import random
 import shutil

@@ -1,7 +1,5 @@
 """What an extraction has to find, computed from the dense matrix of all latents on all tokens, latent by latent."""
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

@@ -1,8 +1,6 @@
 """A tiny model, a text and SAEs for tests of extraction. With `exact` all sums come out without rounding, so that
 results have to be equal bit for bit whatever the sizes of batches and blocks."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

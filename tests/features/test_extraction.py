@@ -1,7 +1,5 @@
 """Extraction from model and text to the store: exact, the same however it is cut, and whole or not there at all."""
 
-from __future__ import annotations
-
 import errno
 import json
 import os

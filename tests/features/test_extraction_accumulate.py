@@ -1,7 +1,5 @@
 """The accumulator and the chunks it is fed against the dense matrix: exact in every array."""
 
-from __future__ import annotations
-
 from itertools import cycle
 from typing import Any
 

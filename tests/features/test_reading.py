@@ -1,7 +1,5 @@
 """Readings of features: examples, statistics, snippets and names, against the dense computation."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """One small, valid SAE per format, for tests that go through all formats."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Values of configurations: a number is a number, in every format."""
 
-from __future__ import annotations
-
 import json
 import time
 from collections.abc import Iterator

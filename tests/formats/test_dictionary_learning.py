@@ -1,8 +1,6 @@
 """dictionary_learning: hook names and traps of what the package saved; what is written, and what its loader computed
 with that. The classes themselves are in test_goldens.py."""
 
-from __future__ import annotations
-
 import json
 import shutil
 from pathlib import Path

@@ -2,8 +2,6 @@
 their files and paths say. Each row of `READ` is one file or folder; what a format refuses beside test_refusals.py is in
 `REFUSED`. Goldens of the real packages are in test_saelens_loaders.py and test_dictionary_learning.py."""
 
-from __future__ import annotations
-
 import json
 import shutil
 from collections.abc import Callable

@@ -1,8 +1,6 @@
 """What the real packages saved, and what they computed with it or with what is written here (tests/golden, which
 tools/golden_*.py and tools/check_export_*.py made): the same is computed here, also after a conversion to SAELens."""
 
-from __future__ import annotations
-
 import json
 import shutil
 from pathlib import Path

@@ -3,8 +3,6 @@
 A `Case` changes a valid folder; all but a few must then be refused. Damages are to any file, to configurations, to
 tensors, to archives, and programs in place of the pickle of a ``.pt``."""
 
-from __future__ import annotations
-
 import functools
 import io
 import json

@@ -1,8 +1,6 @@
 """What a file may not say: each format's own contradictions, named by file and key; and what a format cannot say. What
 damages any file is in test_hostile.py."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Detection: a folder, a file of it, a folder around one SAE; and what is neither."""
 
-from __future__ import annotations
-
 import json
 import shutil
 from pathlib import Path

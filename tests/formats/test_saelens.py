@@ -1,8 +1,6 @@
 """SAELens' format: what is written has its shape, files of every age are read as sae-lens means them, bad ones are
 refused. What sae-lens itself computed is in test_goldens.py."""
 
-from __future__ import annotations
-
 import json
 import math
 import os

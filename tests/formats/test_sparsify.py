@@ -1,7 +1,5 @@
 """sparsify: what the package wrote reads right, what is written has its shape, what it cannot express is refused."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

@@ -1,8 +1,6 @@
 """Reading tensors block by block, finding NaN and infinity on the way; and ``.pt`` and ``.npz``: what torch and NumPy
 write reads right, and nothing but tensors and plain values is let in."""
 
-from __future__ import annotations
-
 import shutil
 import zipfile
 from pathlib import Path

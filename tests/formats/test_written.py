@@ -1,8 +1,6 @@
 """What every writer writes of every architecture is the same function when it is read, or refused: loaded weights in
 bfloat16 and float16, and trained ones."""
 
-from __future__ import annotations
-
 import copy
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """What is known of an SAE comes back from every format that has a configuration to keep it in."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Random weights, and what they compute, in plain NumPy: the sources' own formulas, independent of the package."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """A hub on the loopback interface, and a client with a cache of its own."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any

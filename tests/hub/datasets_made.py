@@ -1,7 +1,5 @@
 """Datasets for the loopback hub, shaped like published ones."""
 
-from __future__ import annotations
-
 import io
 import json
 from collections.abc import Sequence

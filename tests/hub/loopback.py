@@ -1,7 +1,5 @@
 """Makes this process's huggingface_hub and `datasets` ask a hub on the loopback interface."""
 
-from __future__ import annotations
-
 import functools
 
 import datasets.config

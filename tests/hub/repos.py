@@ -1,7 +1,5 @@
 """Repositories for the loopback hub, shaped like published ones but a few megabytes small."""
 
-from __future__ import annotations
-
 import hashlib
 import io
 import json

@@ -1,7 +1,5 @@
 """Which SAEs a repository has, by names and a look at one folder of each kind; and one of them before its download."""
 
-from __future__ import annotations
-
 import importlib
 import shutil
 from collections import namedtuple

@@ -1,7 +1,5 @@
 """`saewidgets.load_sae`: one function for paths and repositories, which loads what a preview said."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import huggingface_hub.constants

@@ -1,7 +1,5 @@
 """What is in the cache needs no network: with the switch on, and with nobody at the other end."""
 
-from __future__ import annotations
-
 import shutil
 from collections.abc import Callable
 from pathlib import Path

@@ -1,7 +1,5 @@
 """An SAE that is one file of a repository comes with the configurations beside it, which say model and hook points."""
 
-from __future__ import annotations
-
 import json
 
 import pytest

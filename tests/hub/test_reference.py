@@ -1,7 +1,5 @@
 """What people type to name an SAE on the hub, and the facts about repositories that ship with the package."""
 
-from __future__ import annotations
-
 import dataclasses
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """Managers with short times, on a catalog of their own."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path

@@ -1,7 +1,5 @@
 """What a running job is told, and interactive work that shares its lane."""
 
-from __future__ import annotations
-
 import time
 
 import pytest

@@ -1,7 +1,5 @@
 """One process: submit, steer, queue, end."""
 
-from __future__ import annotations
-
 import gc
 import threading
 import time

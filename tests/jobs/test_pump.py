@@ -1,7 +1,5 @@
 """Events go into the store in order, a few times a second, and then to subscribers; nothing is lost in silence."""
 
-from __future__ import annotations
-
 import logging
 import time
 from collections.abc import Iterator, Sequence

@@ -1,7 +1,5 @@
 """What the manager relies on."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

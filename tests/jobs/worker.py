@@ -3,8 +3,6 @@
 ``submit ID STEPS``, ``resume ID``, ``exit``. Runs count into a file.
 """
 
-from __future__ import annotations
-
 import os
 import sys
 import time

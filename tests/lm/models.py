@@ -1,7 +1,5 @@
 """Tiny random models of common architectures, built from configurations."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

@@ -1,7 +1,5 @@
 """Compiled blocks beside hooks, early ends, splices and resumed forwards; compilers that are missing or wrong."""
 
-from __future__ import annotations
-
 import functools
 import shutil
 from collections.abc import Callable, Iterator

@@ -1,7 +1,5 @@
 """Models that lie on several devices, as `device_map` puts them, and models whose weights are kept elsewhere."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Encoders: which models are, how they are loaded, what they are not asked for."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

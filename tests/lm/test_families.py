@@ -1,7 +1,5 @@
 """The table of families and sites in docs/models.md, computed: every cell is a formula over the modules of a block."""
 
-from __future__ import annotations
-
 import ast
 import re
 from collections.abc import Callable

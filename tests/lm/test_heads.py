@@ -1,7 +1,5 @@
 """One head of attention as a hook point: it is the model's own head, and what is put there leaves the others alone."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

@@ -1,7 +1,5 @@
 """Reading and replacing activations at every hook point, and leaving nothing behind."""
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Callable
 from dataclasses import replace

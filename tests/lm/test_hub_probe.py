@@ -1,7 +1,5 @@
 """Whether a model can be fetched: asked once and shortly, with a clear end where nobody answers."""
 
-from __future__ import annotations
-
 import socket
 import threading
 import time

@@ -1,7 +1,5 @@
 """Loading by name, taking a model as it is, and what is known of a model before its weights are."""
 
-from __future__ import annotations
-
 import json
 import shutil
 from pathlib import Path

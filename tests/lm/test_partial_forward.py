@@ -1,7 +1,5 @@
 """Forwards that go on from a hook point: the bits of whole ones, without the blocks before it."""
 
-from __future__ import annotations
-
 import threading
 from typing import Any
 

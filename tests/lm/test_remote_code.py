@@ -1,7 +1,5 @@
 """Code of a model's repository runs only after it was allowed here, by name and revision."""
 
-from __future__ import annotations
-
 import json
 import os
 import shutil

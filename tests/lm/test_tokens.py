@@ -1,7 +1,5 @@
 """Token ids → special or text, byte for byte."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any

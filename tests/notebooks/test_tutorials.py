@@ -1,7 +1,5 @@
 """The tutorials run as they are (but on fewer tokens), in a home of their own, and are kept without output."""
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess

@@ -1,7 +1,5 @@
 """Charts as SVG: drawable numbers only, names as text, a text alternative."""
 
-from __future__ import annotations
-
 import math
 import re
 

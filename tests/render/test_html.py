@@ -1,7 +1,5 @@
 """Escaping happens in one place and nothing gets around it."""
 
-from __future__ import annotations
-
 from html.parser import HTMLParser
 
 from hypothesis import given

@@ -1,7 +1,5 @@
 """Words for what configurations call in their own way."""
 
-from __future__ import annotations
-
 import pytest
 
 from saewidgets.formats import formats

@@ -1,7 +1,5 @@
 """Static copies: each says what it is a copy of, draws its widget's state, and takes nothing for markup."""
 
-from __future__ import annotations
-
 import re
 from typing import Any
 

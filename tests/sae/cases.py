@@ -1,7 +1,5 @@
 """The architectures under test, and small SAEs with weights that exercise every term: trained ones, and loaded ones."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

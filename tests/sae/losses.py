@@ -4,8 +4,6 @@
 losses, the factor of an annealed penalty.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

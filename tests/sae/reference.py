@@ -1,7 +1,5 @@
 """What loaded SAEs compute, written down once more in float64 numpy."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from typing import Any
 

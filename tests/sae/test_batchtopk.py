@@ -1,7 +1,5 @@
 """What only BatchTopK and Matryoshka do: the threshold for inference, widths, and the export as JumpReLU."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

@@ -1,7 +1,5 @@
 """What every architecture promises, whoever wrote it, and the registry that lists them."""
 
-from __future__ import annotations
-
 from itertools import cycle
 from pathlib import Path
 from typing import Any

@@ -1,8 +1,6 @@
 """What every SAE that is loaded promises beside test_contract.py: `inference_sae` and the classes behind it. What
 sae-lens computes is in tests/formats/test_goldens.py."""
 
-from __future__ import annotations
-
 from itertools import cycle
 from typing import Any
 

@@ -1,7 +1,5 @@
 """What only JumpReLU does: strict thresholds, their learning rate, an L0 that obeys; and what only skip SAEs do."""
 
-from __future__ import annotations
-
 import math
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Losses against numpy, their gradients against finite differences; and what gradients promise besides."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from itertools import cycle
 from typing import Any

@@ -1,7 +1,5 @@
 """One training batch of each architecture against loss terms and gradients recorded from the real sae-lens package."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

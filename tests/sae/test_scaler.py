@@ -1,7 +1,5 @@
 """Whitening and normalised tokens: written out in numpy, and as SAELens has them; folding changes no latent."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Selections by the kernels are exactly those of a plain top-k."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 from hypothesis import given

@@ -1,7 +1,5 @@
 """What only standard does: the penalty's p, and how it falls."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 

@@ -1,7 +1,5 @@
 """A tiny model with its tokenizer, and the demo model."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

@@ -1,7 +1,5 @@
 """Which tokens are steered: prompt, generated, chosen; with a cache, in batches, with padding, without BOS."""
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager

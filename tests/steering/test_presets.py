@@ -1,7 +1,5 @@
 """Steering configurations and their presets: whole files, checked when read."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

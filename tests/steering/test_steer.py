@@ -1,7 +1,5 @@
 """Baseline and steered text side by side, the changed hidden state by its formulas, the largest activation."""
 
-from __future__ import annotations
-
 import copy
 import dataclasses
 import json

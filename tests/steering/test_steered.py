@@ -1,7 +1,5 @@
 """A steered model: what its hooks put there, what it leaves alone, and that it never runs unsteered by accident."""
 
-from __future__ import annotations
-
 import itertools
 import threading
 from typing import Any

@@ -1,7 +1,5 @@
 """Small SAEs in general position for the tiny models of tests/lm."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

@@ -1,7 +1,5 @@
 """A short run on every family of models, at every kind of hook point, on single heads too: it ends with an SAE."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Starting from an SAE that is there: what it computes stays, what does not fit is named, it is needed only once."""
 
-from __future__ import annotations
-
 import json
 import shutil
 from pathlib import Path

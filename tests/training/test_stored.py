@@ -1,7 +1,5 @@
 """Trainings from a store: no language model is loaded for them, and they end in what they would from text."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import replace
 from pathlib import Path

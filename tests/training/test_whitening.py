@@ -1,7 +1,5 @@
 """Runs on whitened activations: the same after a pause, exported as any SAE, from a store and in a group as well."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

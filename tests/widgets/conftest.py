@@ -1,7 +1,5 @@
 """Widgets without a notebook: a tiny bundle, and a way to see what would go to the page."""
 
-from __future__ import annotations
-
 import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future

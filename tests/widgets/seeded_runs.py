@@ -1,7 +1,5 @@
 """Runs in every state: as plain records, and as rows of a real workspace, where nothing trains them."""
 
-from __future__ import annotations
-
 import math
 import tempfile
 import time

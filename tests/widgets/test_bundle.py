@@ -1,7 +1,5 @@
 """The bundles: read once, and a clear error when they were not built."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

@@ -1,7 +1,5 @@
 """From a repository of the hub to steered text, by the commands that the buttons of the widgets send."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path

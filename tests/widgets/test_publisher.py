@@ -1,7 +1,5 @@
 """The publisher keeps its pace, ends quietly, and in Colab publishes on the thread that answers."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 import threading

@@ -1,7 +1,5 @@
 """Commands are always answered: at once with an Ack, later with a Result or a Failure."""
 
-from __future__ import annotations
-
 import gc
 import re
 import threading

@@ -1,7 +1,5 @@
 """The page's types are those of Python, and every command answers whatever it is asked."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable
 from typing import Any

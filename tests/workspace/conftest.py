@@ -1,7 +1,5 @@
 """A workspace with fast job times, and what several tests look at once it is finished: a run, a group, a store."""
 
-from __future__ import annotations
-
 import shutil
 import threading
 from collections.abc import Iterator

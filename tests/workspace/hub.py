@@ -1,7 +1,5 @@
 """A hub on this machine for workspaces: the real client, pointed at it."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path
 

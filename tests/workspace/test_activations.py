@@ -1,7 +1,5 @@
 """`ws.activations`: captures and imports as jobs, stores that are found, checked, and kept from being deleted."""
 
-from __future__ import annotations
-
 import threading
 from pathlib import Path
 from typing import Any

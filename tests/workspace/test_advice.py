@@ -1,7 +1,5 @@
 """What to change in a run, and runs compared: from records and made-up curves."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from typing import Any
 

@@ -1,7 +1,5 @@
 """`analyze_sae`: from an SAE and some text to what its latents fire on, in one call."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

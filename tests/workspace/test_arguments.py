@@ -1,7 +1,5 @@
 """Whatever a public method is given: an error of this package that names the argument, never one of Python's own."""
 
-from __future__ import annotations
-
 import inspect
 import itertools
 import re

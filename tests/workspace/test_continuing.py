@@ -1,7 +1,5 @@
 """Checkpoints put to use, runs that start from an SAE, and what a kill left brought to agree."""
 
-from __future__ import annotations
-
 import csv
 import json
 import shutil

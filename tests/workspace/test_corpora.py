@@ -1,7 +1,5 @@
 """Long text that was handed in as strings: kept once beside the run, not in its row."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """The demo SAE in a workspace: there when it is asked for, once, whoever asks, and back when it was deleted."""
 
-from __future__ import annotations
-
 import shutil
 import subprocess
 import sys

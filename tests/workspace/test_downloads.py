@@ -1,7 +1,5 @@
 """Downloads as jobs, against a hub on this machine that also misbehaves."""
 
-from __future__ import annotations
-
 import json
 import sqlite3
 from pathlib import Path

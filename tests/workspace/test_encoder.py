@@ -1,7 +1,5 @@
 """An encoder from the run to its features: what there is works, what there cannot be is refused in words."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """How long a run will take: from how fast the device multiplies."""
 
-from __future__ import annotations
-
 from types import SimpleNamespace
 from typing import Any
 

@@ -1,7 +1,5 @@
 """`ws.evaluate`: any SAE, any text, and a report that says what was measured on what."""
 
-from __future__ import annotations
-
 import inspect
 import json
 import math

@@ -1,7 +1,5 @@
 """`ws.evaluate` on stored activations: the numbers that take no text, on rows that are there already."""
 
-from __future__ import annotations
-
 import shutil
 from collections.abc import Iterator
 from pathlib import Path

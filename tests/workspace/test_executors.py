@@ -1,7 +1,5 @@
 """Where jobs run, as far as no cluster is needed."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

@@ -1,7 +1,5 @@
 """A process that was forked from one with a run, as workers of a DataLoader are, does nothing to that run."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 from pathlib import Path

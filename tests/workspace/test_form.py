@@ -1,7 +1,5 @@
 """Checking a form: errors by field, hints, estimate, what a model does not have; nothing is started."""
 
-from __future__ import annotations
-
 import shutil
 import threading
 import time

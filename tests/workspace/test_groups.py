@@ -1,7 +1,5 @@
 """Groups of trainings: one job, rows of their own, verbs for all and for one."""
 
-from __future__ import annotations
-
 import contextlib
 import time
 from pathlib import Path

@@ -1,7 +1,5 @@
 """One head of attention all the way: from a configuration of SAELens over the command line to the library and back."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """`ws.hub`: looking, publishing, names. The hub itself is tested in tests/hub."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

@@ -1,7 +1,5 @@
 """Runs on a dataset of the hub: its exact revision is in the row, and what was killed goes on with the same text."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Importing what runs learned, once each; measuring it when its run is gone."""
 
-from __future__ import annotations
-
 import errno
 import shutil
 import time

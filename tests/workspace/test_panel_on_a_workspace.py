@@ -1,7 +1,5 @@
 """The panel against a real workspace: its charts show what the catalog holds."""
 
-from __future__ import annotations
-
 import pytest
 
 from saewidgets.config import TrainingConfig

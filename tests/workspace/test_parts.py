@@ -1,7 +1,5 @@
 """Captures and extractions that several jobs share: what they leave is what one job leaves, bit for bit."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import subprocess

@@ -1,7 +1,5 @@
 """Pipelines: captured once, trained layer by layer, taken up again, checked."""
 
-from __future__ import annotations
-
 import json
 import os
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """Jobs in child processes: they outlive the workspace that queued them, and are found again."""
 
-from __future__ import annotations
-
 import os
 import signal
 from pathlib import Path

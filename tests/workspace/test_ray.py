@@ -1,8 +1,6 @@
 """Jobs on a Ray cluster: a head and a worker on this machine, started once and ended with the tests of this file, which
 `make test` runs apart from the others: beside them Ray's processes do not come up in time."""
 
-from __future__ import annotations
-
 import contextlib
 import inspect
 import json

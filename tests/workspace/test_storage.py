@@ -1,7 +1,5 @@
 """Workspaces that are given as a URL: two machines, each with a disk of its own, on one storage and one catalog."""
 
-from __future__ import annotations
-
 import itertools
 import json
 from collections.abc import Callable, Iterator

@@ -1,7 +1,5 @@
 """Trainings that read a store: what they take from it, what they refuse, and what keeps it from being deleted."""
 
-from __future__ import annotations
-
 import shutil
 from collections.abc import Iterator
 from pathlib import Path

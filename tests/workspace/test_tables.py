@@ -1,7 +1,5 @@
 """Lists as DataFrames: the columns are there before there is a row."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Templates: kept, found, loaded, exported; files of strangers."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import os

@@ -1,7 +1,5 @@
 """Creating, steering, finding and removing runs; runs that ended early, at epochs or at targets."""
 
-from __future__ import annotations
-
 import re
 import shutil
 from collections import namedtuple

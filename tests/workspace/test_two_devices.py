@@ -1,7 +1,5 @@
 """A second device of a training: what a run is recorded with, and what the form says of it."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

@@ -1,7 +1,5 @@
 """Two machines with a folder each and one catalog on a PostgreSQL server."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Models that users hand in: used by no other process, replaced by no other model, kept no longer than needed."""
 
-from __future__ import annotations
-
 import gc
 import weakref
 from collections.abc import Callable

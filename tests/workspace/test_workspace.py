@@ -1,7 +1,5 @@
 """Opening and closing a workspace; what a panel asks of it; handles of what was deleted."""
 
-from __future__ import annotations
-
 import gc
 import os
 import re

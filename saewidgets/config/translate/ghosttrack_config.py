@@ -10,8 +10,6 @@ where f is p for a pre-activation p > θ, else 0. Gradients are d_in times as la
 clip are multiplied as well.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any

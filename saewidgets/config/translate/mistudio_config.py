@@ -11,8 +11,6 @@ s = √d_in / mean ‖x‖ and the error is measured in scaled units, s² times 
 activations is known, its coefficient is multiplied by s² as well.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from pathlib import Path

@@ -7,8 +7,6 @@ Its decoder rows have free norms: the L1 penalty is weighted by them, and TopK a
 them (`rescale_acts_by_decoder_norm`, the default).
 """
 
-from __future__ import annotations
-
 import math
 import re
 from collections.abc import Mapping, Sequence

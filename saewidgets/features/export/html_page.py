@@ -4,8 +4,6 @@ The left column lists the features, the right one shows the chosen one (the firs
 anchor, so that links, the back button and printing work as in any document.
 """
 
-from __future__ import annotations
-
 import base64
 import hashlib
 import time

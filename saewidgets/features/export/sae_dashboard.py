@@ -7,8 +7,6 @@ columns of its tables (``prisma/schema.prisma``) that its converter fills. The i
 line of a file, so all lines of a file have the same keys, and knows no others than its tables have.
 """
 
-from __future__ import annotations
-
 import gzip
 import hashlib
 import json

@@ -3,8 +3,6 @@
 All exports share its helpers for the chosen features, their texts and numbers.
 """
 
-from __future__ import annotations
-
 import csv
 import json
 import operator

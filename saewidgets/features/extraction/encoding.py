@@ -10,8 +10,6 @@ Three ways, the first that fits:
 - anything else: `SAE.encode`, of as many whole contexts at once as fit in `DENSE_ELEMENTS`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 

@@ -7,8 +7,6 @@
 Nothing is pickled.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import re

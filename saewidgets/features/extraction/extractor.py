@@ -1,7 +1,5 @@
 """Defines `extract`: a single pass over the text that leaves a whole store, or a checkpoint to go on from."""
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import time

@@ -5,8 +5,6 @@ is a function of what it is of, so samples need no state and do not depend on or
 SplitMix64 (Steele, Lea & Flood 2014); all is int64, whose products wrap around.
 """
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 from torch import Tensor

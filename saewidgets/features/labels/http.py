@@ -4,8 +4,6 @@ Used for language models and for Neuronpedia. It uses Python's urllib: huggingfa
 this machine while ``HF_HUB_OFFLINE`` is set, and sends the user's Hugging Face token to hosts that need no key.
 """
 
-from __future__ import annotations
-
 import contextlib
 import http.client
 import ipaddress

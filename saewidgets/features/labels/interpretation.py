@@ -3,8 +3,6 @@
 The file is an object with a key per latent. Used by `sw.analyze_sae` and `ws.features.interpretations`.
 """
 
-from __future__ import annotations
-
 import json
 import math
 import os

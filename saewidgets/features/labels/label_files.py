@@ -9,8 +9,6 @@ of ``batch-{n}.jsonl`` files, usually gzipped, with one explanation a line: ``mo
 ``index`` (a string), ``description``, ``typeName``, ``explanationModelName``, ``createdAt``, sometimes ``scores``.
 """
 
-from __future__ import annotations
-
 import csv
 import gzip
 import html

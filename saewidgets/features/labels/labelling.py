@@ -3,8 +3,6 @@
 `run_questions` asks a language model about many latents, within a cost limit; `score_labels` uses it, too.
 """
 
-from __future__ import annotations
-
 import math
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping

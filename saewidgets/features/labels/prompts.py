@@ -10,8 +10,6 @@ contains ``{examples}`` stays text.
     {density}       on which share of the tokens it fires
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import math

@@ -9,8 +9,6 @@ specificity = tn / (tn + fp), F1 = 2·tp / (2·tp + fp + fn). The value of a sco
 (recall + specificity) / 2.
 """
 
-from __future__ import annotations
-
 import json
 import math
 import random

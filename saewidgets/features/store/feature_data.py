@@ -1,7 +1,5 @@
 """Defines `FeatureData`, one latent of an extraction: its numbers, histogram, example texts, coactive latents."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

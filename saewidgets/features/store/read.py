@@ -1,7 +1,5 @@
 """Defines `FeatureStore`, an extraction on disk opened for reading. It is read lazily and never changed."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from functools import cache, cached_property

@@ -4,8 +4,6 @@ For architectures whose latents are dense while training and that `dense.py` has
 are plain torch operations, the same that run on the whole batch anywhere else.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

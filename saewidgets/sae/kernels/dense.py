@@ -4,8 +4,6 @@ Blocks of rows go encoder → activation → decoder → error and straight back
 only one block of latents exists at any time. Since the gradient is computed with the loss, `backward` only scales it.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

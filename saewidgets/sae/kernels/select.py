@@ -4,8 +4,6 @@ The encoder product runs over blocks of rows small enough to stay in cache; of e
 Selections are exact and, for a fixed number of threads, the same bit for bit in every call.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 

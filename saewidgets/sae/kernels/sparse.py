@@ -4,8 +4,6 @@ Both directions are weighted sums of rows (`embedding_bag`): forward, the active
 for each latent, the rows of the tokens that used it. Bags are summed in order, so results do not depend on chance.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

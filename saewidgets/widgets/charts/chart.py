@@ -3,8 +3,6 @@
 All methods are for the publisher's thread; only what is new goes to the page.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """`Charts`, the three charts of a panel: which runs have a line, how far the x axis goes, and their captions."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """`ParetoChart`, the view of a comparison that sets L0 against quality. All methods are for the publisher's thread."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 from typing import Any, Literal

@@ -4,8 +4,6 @@ Thinning works in bins of 2^j consecutive points counted from the first point, s
 while a run grows; only when there are too many bins do they merge pairwise. No part of a curve jitters.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass

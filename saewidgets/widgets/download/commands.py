@@ -1,7 +1,5 @@
 """Defines `DownloadCommands`, the commands of the download widget: each is one call of the workspace."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Annotated, Any, Literal

@@ -4,8 +4,6 @@ What was found on the hub belongs to the page that asked and is not kept here, e
 which travel in pages.
 """
 
-from __future__ import annotations
-
 import difflib
 import itertools
 import json

@@ -1,7 +1,5 @@
 """The download widget: look into repositories of the Hugging Face hub, choose SAEs, download them into the library."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Literal
 

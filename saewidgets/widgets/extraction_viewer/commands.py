@@ -1,7 +1,5 @@
 """Defines `ViewerCommands`, the commands of the extraction viewer: extractions, features, text, export."""
 
-from __future__ import annotations
-
 import random
 import re
 from collections.abc import Sequence

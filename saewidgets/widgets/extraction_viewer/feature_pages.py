@@ -4,8 +4,6 @@ Texts and labels come from models, corpora and other people: they are data, cut 
 objects of the store are taken by their attributes (see `features/store/feature_data.py`): widgets import nothing of it.
 """
 
-from __future__ import annotations
-
 import re
 import time
 from collections.abc import Iterable, Mapping, Sequence

@@ -1,7 +1,5 @@
 """Defines `ViewerModel`, the state of an extraction viewer: cards, rows, headers, and the *Start extraction* dialog."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal

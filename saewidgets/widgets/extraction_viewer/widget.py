@@ -1,7 +1,5 @@
 """The extraction viewer: start extractions, browse the features that they found, read one."""
 
-from __future__ import annotations
-
 import logging
 import operator
 import threading

@@ -4,8 +4,6 @@ Activations are bulk data: they come as float32 buffers behind a result, in the 
 Texts of tokens come once per answer (`texts`), and tokens point into that list.
 """
 
-from __future__ import annotations
-
 from typing import Annotated, Literal
 
 from pydantic import Field

@@ -4,8 +4,6 @@ An access token travels in one direction only: from the page, with the command `
 so that no representation shows it, and no message of Python carries it.
 """
 
-from __future__ import annotations
-
 from typing import Literal
 
 from saewidgets.hub_records import KnownRepo, RepoInfo

@@ -1,7 +1,5 @@
 """Messages and state of the SAE browser; see `wire.py` for the channels and the base classes."""
 
-from __future__ import annotations
-
 from typing import Annotated, Literal
 
 from pydantic import Field

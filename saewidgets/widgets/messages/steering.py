@@ -4,8 +4,6 @@ What a text looks like while it is written is in the state, the newest part of i
 asks, and what could have come at a token only for that token.
 """
 
-from __future__ import annotations
-
 from typing import Annotated, Literal
 
 from pydantic import Field

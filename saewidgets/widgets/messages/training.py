@@ -1,7 +1,5 @@
 """Messages and state of the training panel."""
 
-from __future__ import annotations
-
 from typing import Annotated, Any, Literal
 
 from pydantic import Field

@@ -10,8 +10,6 @@ Three channels, never mixed:
 `tools/wire.py` writes the page's types (`js/src/lib/wire.ts`) from the models here and the signatures of the commands.
 """
 
-from __future__ import annotations
-
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field

@@ -1,7 +1,5 @@
 """Defines `BrowserCommands`, the commands of the SAE browser: each is one call of the workspace."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from contextlib import suppress

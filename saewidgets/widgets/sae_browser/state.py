@@ -3,8 +3,6 @@
 Configurations and names come from files of others: everything is cut to a length, and nothing is followed.
 """
 
-from __future__ import annotations
-
 import math
 import time
 from collections.abc import Iterable, Mapping, Sequence

@@ -4,8 +4,6 @@ Nothing the page says is trusted: names are checked and never used as paths here
 sizes are declared first and kept to, pieces come in order.
 """
 
-from __future__ import annotations
-
 import shutil
 import threading
 import time

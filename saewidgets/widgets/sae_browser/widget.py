@@ -1,7 +1,5 @@
 """The SAE browser: the workspace's SAEs, trained here or added; details, comparison, export."""
 
-from __future__ import annotations
-
 from typing import Any, Literal
 
 import traitlets as t

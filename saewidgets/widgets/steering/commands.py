@@ -1,7 +1,5 @@
 """Defines `SteeringCommands`, the commands of the steering widget: each is one call of the workspace."""
 
-from __future__ import annotations
-
 import json
 import logging
 import threading

@@ -1,7 +1,5 @@
 """Defines `SteeringModel`, the state of a steering widget: features, settings and texts."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Sequence
 from contextlib import suppress

@@ -1,7 +1,5 @@
 """The steering widget: a language model writes with features turned up, down or off, beside what it writes itself."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 

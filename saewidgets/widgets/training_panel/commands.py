@@ -1,7 +1,5 @@
 """The commands of the training panel: `ChartCommands` of all its parts, `PanelCommands` of the main one."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Sequence
 from operator import methodcaller

@@ -1,7 +1,5 @@
 """Turns records into the comparison of runs: settings side by side, results, the points of the Pareto view."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace

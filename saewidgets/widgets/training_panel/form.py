@@ -4,8 +4,6 @@ Labels, help, bounds, choices and defaults are those of the models: a field that
 which section a field belongs to, and what is a file or a nested model, is decided in this module.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache

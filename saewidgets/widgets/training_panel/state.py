@@ -5,8 +5,6 @@ panels agree as well. Events of runs are applied as they come; the catalog is re
 anything else than progress and metrics changed, and now and then for what other processes do.
 """
 
-from __future__ import annotations
-
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence

@@ -1,7 +1,5 @@
 """The training panel: start runs, watch them, pause, resume, stop, retry; live charts of their metrics."""
 
-from __future__ import annotations
-
 import logging
 import threading
 from collections.abc import Callable, Iterable, Sequence

@@ -6,8 +6,6 @@ tensor under ``hidden_states``, or with one tensor only, and maybe ``layer_idx``
 runs.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path

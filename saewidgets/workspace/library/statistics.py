@@ -1,7 +1,5 @@
 """Statistics of an SAE from its files alone, without text or model: norms, thresholds, densities."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any

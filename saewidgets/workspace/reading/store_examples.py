@@ -1,7 +1,5 @@
 """Defines `StoreExamples`: examples of an extraction, in the form that `features/labels` takes."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

@@ -5,8 +5,6 @@ The limits are those of the training itself where it has targets, else the const
 while much variance is left unexplained needs another configuration, not more patience.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field

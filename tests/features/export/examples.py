@@ -1,7 +1,5 @@
 """What the tests of exports say about features, and tokens that are meant to break something."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The table, the vectors, and SAEDashboard's JSON."""
 
-from __future__ import annotations
-
 import csv
 import json
 from pathlib import Path

@@ -1,8 +1,6 @@
 """Files for Neuronpedia: held to the fields of its own tools, to a batch that the real converter wrote, and to what its
 importer does with the lines."""
 
-from __future__ import annotations
-
 import gzip
 import json
 import math

@@ -10,8 +10,6 @@ What it does otherwise, and is taken into account here:
   final norm folded and centred (its default) they are ours, without processing they lack the final norm.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from dataclasses import dataclass

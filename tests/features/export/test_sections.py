@@ -1,7 +1,5 @@
 """A feature's part of the exported page: shades, histograms, tables, and the links between parts."""
 
-from __future__ import annotations
-
 import math
 import re
 

@@ -1,7 +1,5 @@
 """Evidence made by hand: latents that fire on one word."""
 
-from __future__ import annotations
-
 import random
 
 from saewidgets.errors import NotFoundError

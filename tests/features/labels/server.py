@@ -1,7 +1,5 @@
 """A server on the loopback interface that answers from a script and remembers what it was asked."""
 
-from __future__ import annotations
-
 import json
 import threading
 import time

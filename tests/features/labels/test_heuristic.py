@@ -1,7 +1,5 @@
 """Without a model: deterministic, plain about what it is, and right where words decide."""
 
-from __future__ import annotations
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st

@@ -1,7 +1,5 @@
 """Interpretations count exactly, and the file reads back."""
 
-from __future__ import annotations
-
 import io
 import json
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Labels are merged so that nothing is lost, tables and Neuronpedia's exports come in exactly, and damage is named."""
 
-from __future__ import annotations
-
 import csv
 import gzip
 import json

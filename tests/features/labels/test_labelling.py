@@ -1,7 +1,5 @@
 """Many labels: planned exactly, asked at once, resumed, bounded, interrupted; errors stay with their latent."""
 
-from __future__ import annotations
-
 import asyncio
 import re
 import threading

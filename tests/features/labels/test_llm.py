@@ -1,7 +1,5 @@
 """A provider on the loopback interface (what is sent, shown and tried again; keys stay secret), a model in memory."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 import logging

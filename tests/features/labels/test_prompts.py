@@ -1,7 +1,5 @@
 """Prompts hold exactly what they should of the windows that are for them, and answers are read as they are meant."""
 
-from __future__ import annotations
-
 import math
 import re
 import unicodedata

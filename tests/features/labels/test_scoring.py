@@ -1,7 +1,5 @@
 """Scores count what was judged, as defined, on windows that the label was not made from."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Sequence

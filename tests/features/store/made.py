@@ -1,7 +1,5 @@
 """A small extraction, made from a dense matrix of latents."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path

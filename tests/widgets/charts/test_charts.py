@@ -1,7 +1,5 @@
 """The three figures: what is drawn for which run, and how it follows, zooms and changes."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """The figure of the Pareto view: what its marks hold, and that a reader's zoom stays."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Any, Literal
 from xml.etree import ElementTree

@@ -1,7 +1,5 @@
 """Thinning keeps extremes and never jitters; smoothing has no lag; a series takes over what a run tells."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The download widget over a real workspace and a loopback hub: every button is one call of the workspace."""
 
-from __future__ import annotations
-
 import dataclasses
 import logging
 import threading

@@ -1,7 +1,5 @@
 """Records of the hub and its jobs as cards, rows and sentences."""
 
-from __future__ import annotations
-
 import json
 
 import pytest

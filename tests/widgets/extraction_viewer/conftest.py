@@ -1,7 +1,5 @@
 """A real workspace with two SAEs, one of which was read by the dialog of a viewer."""
 
-from __future__ import annotations
-
 import dataclasses
 import shutil
 from collections.abc import Callable, Iterator

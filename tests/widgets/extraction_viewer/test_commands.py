@@ -1,7 +1,5 @@
 """Every button of the extraction viewer is one call of the workspace, with good and with bad input."""
 
-from __future__ import annotations
-
 import dataclasses
 import math
 from collections.abc import Callable

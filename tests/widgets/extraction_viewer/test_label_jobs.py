@@ -1,7 +1,5 @@
 """Labels by a language model from the viewer: a server on the loopback interface, a plan, a job, what a judge said."""
 
-from __future__ import annotations
-
 import json
 import re
 import socket

@@ -1,7 +1,5 @@
 """The extraction viewer as Python sees it: it follows the workspace, has a view, leaves a static copy."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import threading

@@ -1,7 +1,5 @@
 """Numbers of strangers as cards and histograms."""
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

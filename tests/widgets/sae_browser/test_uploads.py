@@ -1,7 +1,5 @@
 """What the page sends piece by piece arrives whole, or not at all; nothing it says is trusted."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import time

@@ -1,7 +1,5 @@
 """The SAE browser over a real workspace: every button is one call of it, and what changed comes as state."""
 
-from __future__ import annotations
-
 import shutil
 import threading
 from collections.abc import Callable, Iterator

@@ -1,7 +1,5 @@
 """The steering widget over a real workspace with the demo model and a small SAE of it."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Iterator
 from contextlib import closing

@@ -1,7 +1,5 @@
 """Records as cards, notes and rows."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import math

@@ -1,7 +1,5 @@
 """Every button is one call of the workspace."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The comparison of a panel: results, settings side by side, the points of the Pareto view."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """The form is the configuration's schema: labels, bounds and defaults of the models, in the form's sections."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

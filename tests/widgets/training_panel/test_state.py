@@ -1,7 +1,5 @@
 """What a panel shows: what is read and when, selection, lines, revisions."""
 
-from __future__ import annotations
-
 import time
 from pathlib import Path
 from typing import Any

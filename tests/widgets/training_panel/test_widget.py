@@ -1,7 +1,5 @@
 """The panel as Python sees it: follows the workspace, agrees with other panels, leaves a static copy."""
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Callable
 from typing import Any

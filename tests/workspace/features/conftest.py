@@ -1,7 +1,5 @@
 """An SAE of the library, one of a training, and extractions of them on a tiny model."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Extractions as jobs: started from an SAE or a training, paused, resumed, killed, listed and removed."""
 
-from __future__ import annotations
-
 import json
 import time
 from collections import namedtuple

@@ -1,7 +1,5 @@
 """Lists of features, what people say of them, and exports of both."""
 
-from __future__ import annotations
-
 import csv
 import json
 import threading

@@ -1,7 +1,5 @@
 """Labels made, judged, taken in and written out through a workspace."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Live readings equal a plain recomputation, wait for nobody, and are let go of."""
 
-from __future__ import annotations
-
 import threading
 import time
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """Logit tables of all features as a job: what they hold, how it is asked for and ended, and where they are read."""
 
-from __future__ import annotations
-
 import json
 import threading
 from collections.abc import Callable, Iterator

@@ -1,7 +1,5 @@
 """The loss effect of a feature at a token equals a plain recomputation."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import torch

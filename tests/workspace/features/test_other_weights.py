@@ -1,7 +1,5 @@
 """An SAE whose files were replaced: extractions from before say so, and so does what is read with the new ones."""
 
-from __future__ import annotations
-
 import os
 import shutil
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """Small SAEs on the disk, as other programs leave them."""
 
-from __future__ import annotations
-
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path

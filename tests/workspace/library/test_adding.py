@@ -1,7 +1,5 @@
 """SAEs brought in from this machine, in every shape a person may have them."""
 
-from __future__ import annotations
-
 import json
 import shutil
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """Archives from strangers: what may be unpacked is, whatever else leaves nothing behind."""
 
-from __future__ import annotations
-
 import stat
 import zipfile
 from pathlib import Path

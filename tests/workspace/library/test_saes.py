@@ -1,7 +1,5 @@
 """`ws.saes`: finding, changing, deleting, files that went away, and every format."""
 
-from __future__ import annotations
-
 import json
 import shutil
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Statistics and comparisons against the same numbers computed in one piece."""
 
-from __future__ import annotations
-
 import itertools
 import json
 from pathlib import Path

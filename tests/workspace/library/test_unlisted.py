@@ -1,7 +1,5 @@
 """Folders between the disk and the catalog: processes that are killed there leave nothing for ever."""
 
-from __future__ import annotations
-
 import os
 import signal
 import subprocess

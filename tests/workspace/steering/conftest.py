@@ -1,7 +1,5 @@
 """One workspace with SAEs of the demo model for all tests here: none of them changes it, loading takes seconds."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import pytest

@@ -1,7 +1,5 @@
 """A workspace with a small SAE of the demo model."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import torch

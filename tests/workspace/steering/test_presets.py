@@ -1,7 +1,5 @@
 """Presets of a workspace: kept as JSON, checked when they are read."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Steering by the ids of a workspace, on the demo model."""
 
-from __future__ import annotations
-
 import threading
 import time
 from pathlib import Path
