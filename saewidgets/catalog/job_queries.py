@@ -248,9 +248,6 @@ def _apply(session: Session, row: JobRow, changes: Mapping[str, Any]) -> None:
         row.error = None if changes["error"] is None else asdict(changes["error"])
 
 
-# ------------------------------------------------------------------------------------------------ leases
-
-
 def free_lease(session: Session, job_id: str) -> None:
     """Free the slot that the job has, if it has one."""
     session.execute(delete(LeaseRow).where(LeaseRow.job_id == job_id))

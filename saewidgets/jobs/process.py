@@ -61,9 +61,6 @@ def _terminate(number: int, frame: FrameType | None) -> None:
         os.kill(os.getpid(), number)
 
 
-# ------------------------------------------------------------------------------------------------ owner
-
-
 def new_owner(host: str) -> str:
     """A name for this process: ``<pid>.<start>.<machine>.<random>@<host>``; the random part tells managers apart."""
     pid = os.getpid()

@@ -76,8 +76,6 @@ class Pump:
         self._complained = 0.0
         self.lost: dict[str, int] = {}  # job id → events that could not be written
 
-    # ------------------------------------------------------------------------------------------------ any thread
-
     def emit(self, job_id: str, subject: str | None, event: Event) -> None:
         """Take an event. Returns at once, except before a checkpoint is written: what was measured up to it has to be
         in the store then. A process that is killed right after would have lost that for good."""
@@ -132,8 +130,6 @@ class Pump:
         if thread is not None and thread is not threading.current_thread():
             thread.join(timeout)
 
-    # ------------------------------------------------------------------------------------------------ its thread
-
     def _start(self) -> None:
         """See that the thread looks; `_changed` is held."""
         if self._thread is None and not self._closed:
@@ -182,8 +178,6 @@ class Pump:
             by_job.setdefault(job_id, []).append(update)
         for job_id, each in by_job.items():
             self._subscribers.tell(job_id, tuple(each))
-
-    # ------------------------------------------------------------------------------------------------ writing
 
     def _write(self, *, last: bool) -> bool:
         with self._writing:

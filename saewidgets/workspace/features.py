@@ -520,8 +520,6 @@ def _settings(settings: Mapping[str, Any], *names: str) -> dict[str, Any]:
     return {**settings, "price": Price(*price)}
 
 
-# ------------------------------------------------------------------------------------------------ language models
-
 def language_model(
     workspace: Workspace,
     kind: str = "heuristic",

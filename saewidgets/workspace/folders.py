@@ -133,9 +133,6 @@ def _own_bytes(folder: Path) -> int:
     return total
 
 
-# ------------------------------------------------------------------------------------------------ of other machines
-
-
 def files_note(workspace: Workspace, record: Any) -> str:
     """Where the files of a record are, as a sentence, if that is a machine, or another workspace of this one, whose
     folder is not seen here; else ``""``. Only what is shared, catalog or storage, has rows of other folders than its

@@ -222,8 +222,6 @@ class LiveCache:
         with self._lock:
             return int(self._kept is not None), len(self._saes)
 
-    # ------------------------------------------------------------------------------------------------ inside
-
     def _own(self, subject: KnownSAE, extraction: ExtractionRecord | None) -> UserModel | ModelReference:
         """The model object that was given, else which one to load."""
         given = self._workspace.extractions.held(extraction.id) if extraction is not None else None

@@ -67,8 +67,6 @@ class Tasks:
         self._by_job: dict[str, Sequence[str]] = {}
         workspace.manager.register(kind, self._make, self._ended, is_local=is_local)
 
-    # ------------------------------------------------------------------------------------------------ queue
-
     def submit(
         self, new_id: Callable[[], str], device: str, insert: Insert, *, count: int | None = None,
         payload: Mapping[str, Any] | None = None, held: UserModel | None = None, model: str | None = None,
@@ -140,8 +138,6 @@ class Tasks:
         self.forget(record.id)
         return freed
 
-    # ------------------------------------------------------------------------------------------------ models
-
     def forget(self, row_id: str) -> None:
         self._models.forget(row_id)
         self._forget(row_id)
@@ -162,8 +158,6 @@ class Tasks:
         if held is None and job.payload.get("model_given"):
             raise missing(ids[0], self._hint)
         return held
-
-    # ------------------------------------------------------------------------------------------------ jobs
 
     def ids(self, job: JobRecord) -> Sequence[str]:
         if self._key is None:

@@ -38,8 +38,6 @@ class Templates:
         self._rows = workspace.catalog.templates
         self.changes = Listeners()
 
-    # ------------------------------------------------------------------------------------------------ find
-
     def list(self, *, favorites_first: bool = True, search: str | None = None) -> Records[TemplateRecord]:
         """Templates by name. `search` are words that all have to be somewhere in name, description, model, dataset,
         hook name, architecture or id."""
@@ -60,8 +58,6 @@ class Templates:
         """The configuration of a template, ready for `ws.trainings.create`. Raises `NotFoundError`, and `ConfigError`
         if another version of this package kept something that this one does not know."""
         return _config_of(self.get(wanted))
-
-    # ------------------------------------------------------------------------------------------------ change
 
     def save(
         self,
@@ -116,8 +112,6 @@ class Templates:
         record = self._rows.update(self.get(wanted).id, **changes)
         self.changes.tell(record.id)
         return record
-
-    # ------------------------------------------------------------------------------------------------ files
 
     def export_json(self, ids: str | Sequence[str] | None, path: str | Path) -> Path:
         """Write templates (their ids or names; None: all) into a JSON file, which is replaced if it is there, with the

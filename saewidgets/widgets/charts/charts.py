@@ -36,8 +36,6 @@ class Charts:
         unpin(self._x)
         self._x.observe(lambda change: self._on_zoom() if self.zoomed else None, names=["min", "max"])
 
-    # --------------------------------------------------------------------------------------------- drawing
-
     def update(self, runs: Sequence[ChartedRun], state: ChartState) -> None:
         before, self._state = self._state, state
         if (state.x_axis, state.x_range) != (before.x_axis, before.x_range):
@@ -130,8 +128,6 @@ class Charts:
             with self._x.hold_sync():
                 self._x.min, self._x.max = low, right
 
-    # --------------------------------------------------------------------------------------------- zoom
-
     @property
     def zoomed(self) -> bool:
         return self._x.max != self._right or any(chart.zoomed for chart in self.charts)
@@ -142,8 +138,6 @@ class Charts:
             self._right = self._x.max = None
         for chart in self.charts:
             chart.reset_zoom()
-
-    # --------------------------------------------------------------------------------------------- words and copies
 
     def _drawn(self, x_axis: str) -> list[tuple[Chart, list[RunLine]]]:
         return [

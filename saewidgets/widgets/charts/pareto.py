@@ -47,8 +47,6 @@ class ParetoChart(Plot):
         )  # fmt: skip
         self._kinds: dict[tuple[str, bool], Any] = {}  # architecture, hollow → its mark
 
-    # --------------------------------------------------------------------------------------------- drawing
-
     def draw(self, state: CompareState, theme: Literal["light", "dark"]) -> None:
         if self._drawn == (state, theme, self._bounds()):
             return
@@ -146,8 +144,6 @@ class ParetoChart(Plot):
         if any(point.preliminary for point in state.points):
             parts.append("hollow: not finished, or of training batches only; not on the line")
         return parts + ([] if self.zoomed else outside_words(state.points, state.y_axis))
-
-    # --------------------------------------------------------------------------------------------- pictures
 
     def pictures(self) -> tuple[Picture, ...]:
         """The view as it is, always on white; none while it is empty."""

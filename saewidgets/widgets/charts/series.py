@@ -141,8 +141,6 @@ class Series:
         self._past = {name: np.concatenate([piece[name] for piece in pieces]) for name in (pieces[0] if pieces else ())}
         self._joints, self._seconds = tuple(reversed(joints)), begin - end
 
-    # --------------------------------------------------------------------------------------------- what is drawn
-
     def column(self, name: str) -> Floats:
         """One column, NaN where there is no value."""
         own = self._columns[name]

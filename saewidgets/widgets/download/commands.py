@@ -44,8 +44,6 @@ class DownloadCommands(HubCommands):
         known = self._hub.known()
         return messages.HubKnownData(repositories=tuple(known), releases=state.releases_of(known))
 
-    # --------------------------------------------------------------------------------------------- looking
-
     @command
     def hub_list(
         self,
@@ -147,8 +145,6 @@ class DownloadCommands(HubCommands):
         if again:
             self._hub.refresh(text)
         return state.shown_preview(self._with_token(self._hub.preview, text, sae.path, device=device or None))
-
-    # --------------------------------------------------------------------------------------------- downloading
 
     @command
     def hub_download(

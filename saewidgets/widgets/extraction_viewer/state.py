@@ -38,8 +38,6 @@ class ViewerModel(Model[messages.ViewerState]):
         self._was_empty = False  # there was no extraction at the last look
         self._made_at = time.time()
 
-    # --------------------------------------------------------------------------------------------- input
-
     def record(self, extraction_id: str) -> ExtractionRecord:
         return self.workspace.extractions.get(extraction_id).record
 

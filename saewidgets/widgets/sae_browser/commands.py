@@ -36,8 +36,6 @@ class BrowserCommands(ImportCommands, HubCommands):
         self.asked: dict[str, str] = {}  # widget below → the SAE for which it was opened from a card
         self.uploads = Uploads(Path(self._workspace.folder))
 
-    # --------------------------------------------------------------------------------------------- the list
-
     @command
     def browse_saes(self, **changes: Annotated[Any, messages.SaeQuery]) -> None:
         """Only the fields that are sent change, so that two views cannot undo each other's changes."""
@@ -65,8 +63,6 @@ class BrowserCommands(ImportCommands, HubCommands):
         trainings = self._workspace.trainings
         run = trainings.create(trainings.demo_config())
         return StartedRun(training_id=run.id, name=run.record.name)
-
-    # --------------------------------------------------------------------------------------------- one SAE
 
     @command
     def describe_sae(self, sae_id: str) -> messages.SaeDetails:
@@ -135,8 +131,6 @@ class BrowserCommands(ImportCommands, HubCommands):
         a, b = self._saes.get(first), self._saes.get(second)
         return state.comparison_of(a, b, self._saes.compare(a.id, b.id, top=MATCHES))
 
-    # --------------------------------------------------------------------------------------------- publishing
-
     @command
     def preview_card(self, sae_id: str, repo_id: RepoId, token: Token = None) -> Future[messages.CardPreview]:
         """What would be published, by whom and where. Nothing is sent."""
@@ -173,8 +167,6 @@ class BrowserCommands(ImportCommands, HubCommands):
 
         return self._ask(do)
 
-    # --------------------------------------------------------------------------------------------- several
-
     @slow_command
     def export_saes(self, sae_ids: tuple[str, ...], folder: str, format: str = "saelens") -> BulkResult:
         """Write SAEs to disk. One goes to `folder` itself, several to sub-folders of it."""
@@ -193,8 +185,6 @@ class BrowserCommands(ImportCommands, HubCommands):
 
     def _name(self, each: str) -> str:
         return super()._name(each) if each.startswith("train_") else self._saes.get(each).name
-
-    # --------------------------------------------------------------------------------------------- adding
 
     @slow_command
     def import_trainings(self, training_ids: tuple[str, ...] = ()) -> BulkResult:

@@ -29,8 +29,6 @@ class SteeringModel(Model[messages.SteeringState]):
         self._unset: set[str] = set()  # rows without a chosen strength: they get the one to begin with
         self._results: dict[str, tuple[int, Any, str]] = {}  # kind → number of the run, result, key of the swept row
 
-    # --------------------------------------------------------------------------------------------- reading
-
     def _read(self) -> None:
         saes = tuple(map(messages.SteeringSae.of, self.workspace.saes.list(limit=MOST_SAES)))
         presets = self.workspace.steering.presets.count()
@@ -39,8 +37,6 @@ class SteeringModel(Model[messages.SteeringState]):
             rows = tuple(row.model_copy(update={"sae": names.get(row.sae_id, row.sae)}) for row in self.rows)
             first = saes[0].id if saes else ""
             self._put({"saes": saes, "presets": presets, "rows": rows, "sae_id": self._state.sae_id or first})
-
-    # --------------------------------------------------------------------------------------------- features
 
     @property
     def rows(self) -> tuple[messages.SteeringRow, ...]:
@@ -125,8 +121,6 @@ class SteeringModel(Model[messages.SteeringState]):
             self._unset.discard(key)
             self.update_row(key, **changes)
 
-    # --------------------------------------------------------------------------------------------- configuration
-
     @property
     def settings(self) -> messages.SteeringSettings:
         return self._state.settings
@@ -168,8 +162,6 @@ class SteeringModel(Model[messages.SteeringState]):
                 self.add(
                     record, each.index, strength=each.strength, mode=each.mode, a_max=each.a_max, label=each.label
                 )
-
-    # --------------------------------------------------------------------------------------------- runs
 
     @property
     def run(self) -> messages.SteeringRun:

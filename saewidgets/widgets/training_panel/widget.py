@@ -123,8 +123,6 @@ class TrainingPanel(Box):
     def _owned(self) -> tuple[Any, ...]:
         return (*super()._owned(), self._charts, self._pareto, self._pareto_box)
 
-    # --------------------------------------------------------------------------------------------- following
-
     def _told(self, training_id: str | None, news: Sequence[object]) -> None:
         self._model.tell(training_id, news)
         self._wake(urgent=False)
@@ -174,8 +172,6 @@ class TrainingPanel(Box):
 
     def _take_over(self) -> None:
         self.set_trait("opened_sae", self._opened)
-
-    # --------------------------------------------------------------------------------------------- for commands
 
     def pictures(self, figure: Figure) -> tuple[Picture, ...]:
         with self._drawing:

@@ -94,8 +94,6 @@ class LogitJobs:
         for job in self._jobs(extraction_id):
             self._workspace.catalog.jobs.delete(job.id)
 
-    # ------------------------------------------------------------------------------------------------ inside
-
     def _jobs(self, extraction_id: str) -> list[JobRecord]:
         found = self._workspace.manager.list(kind=KIND)
         return [job for job in found if job.payload.get("extraction_id") == extraction_id]

@@ -314,8 +314,6 @@ class FeatureAccess:
     def open_live(self, view: View, model: Any = None, tokenizer: Any = None) -> LiveSAE:
         return self.live.open(self._subject(view), view.extraction, model, tokenizer)
 
-    # ------------------------------------------------------------------------------------------------ inside
-
     def _subject(self, view: View) -> KnownSAE:
         """Where the files of the SAE are: in the library while it is there."""
         return find_subject(self._workspace, view.origin.id)

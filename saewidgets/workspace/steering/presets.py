@@ -97,8 +97,6 @@ class Presets:
         with storage_errors("The preset cannot be deleted", path, "Check the permissions of the workspace."):
             path.unlink()
 
-    # ------------------------------------------------------------------------------------------------ inside
-
     def _files(self) -> Sequence[Path]:
         """Newest first."""
         found = (path for path in self._folder.glob("*.json") if path.is_file() and not path.is_symlink())

@@ -163,9 +163,6 @@ def delete_checkpoint(workspace: Workspace, record: TrainingRecord, checkpoint_i
     return freed
 
 
-# ------------------------------------------------------------------------------------------------ rows and files
-
-
 def reconcile(catalog: Catalog, training_id: str, folder: Path) -> int | None:
     """Make rows and files agree, in both directions: a process may have been killed between the two. Returns
     the step that a resumed run starts from, 0 without any checkpoint, None if all are damaged (the rows stay then)."""

@@ -73,9 +73,6 @@ def wide(table: MetricTable, names: Sequence[str], limit: int | None = None, off
     return {key: column[offset:stop] for key, column in columns.items()}
 
 
-# ------------------------------------------------------------------------------------------------ side by side
-
-
 def settings(records: Sequence[TrainingRecord]) -> dict[str, list[Any]]:
     """Dotted name → its value in every run (None where it has none), in the order of the first that has it."""
     configs = [dict(dotted(record.config)) for record in records]
@@ -139,8 +136,6 @@ def pareto_front(points: Sequence[tuple[float, float]], *, higher_is_better: boo
         for l0, y in points
     ]
 
-
-# ------------------------------------------------------------------------------------------------ export
 
 WHOLE_LOG = 1_000_000  # lines
 

@@ -105,9 +105,6 @@ def _devices_of(config: TrainingConfig, held: UserModel) -> tuple[str, str | Non
     return device, None if device == place else place
 
 
-# ------------------------------------------------------------------------------------------------ start from
-
-
 def find_pretrained(workspace: Workspace, named: str) -> Pretrained:
     """The SAE of this id or name, the one that the training of this id has left, or the one at this path."""
     from saewidgets.training.pretrained import Pretrained  # torch: seconds to import
@@ -138,9 +135,6 @@ def _locate(workspace: Workspace, named: str) -> tuple[str, Path, str]:
             return str(path.absolute()), path.absolute(), path.name
         raise NotFoundError(error.what, where="from_pretrained", hint=error.hint) from error
     return record.id, workspace.saes.folder_of(record), record.name
-
-
-# ------------------------------------------------------------------------------------------------ fit
 
 
 def misfits(
