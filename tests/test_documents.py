@@ -49,7 +49,8 @@ def _returned(function: Any) -> Any:
     if inspect.isclass(function):
         return _Instance(function) if function.__module__.startswith("saewidgets") else None
     function = inspect.unwrap(function.func if isinstance(function, functools.partial) else function)
-    name = str(getattr(function, "__annotations__", {}).get("return", "")).removesuffix(" | None")
+    said = inspect.formatannotation(getattr(function, "__annotations__", {}).get("return", ""))
+    name = re.sub(r"\w+\.", "", said).strip("'").removesuffix(" | None")
     kind = _named(sys.modules[function.__module__], name) if name.isidentifier() else None
     return _Instance(kind) if inspect.isclass(kind) and kind.__module__.startswith("saewidgets") else None
 

@@ -4,6 +4,7 @@ The annotation of a parameter gives its type; names that mean more than that are
 """
 
 import inspect
+import re
 from collections.abc import Callable, Iterable
 from functools import wraps
 from typing import Any, TypeVar
@@ -81,7 +82,7 @@ def _of(method: Callable[..., Any]) -> dict[str, tuple[Check, bool]]:
     """Parameter → its check, and whether it may be None."""
     found: dict[str, tuple[Check, bool]] = {}
     for name, parameter in inspect.signature(method).parameters.items():
-        said = str(parameter.annotation)
+        said = re.sub(r"\w+\.", "", inspect.formatannotation(parameter.annotation)).strip("'")  # names without modules
         kind = said.removesuffix(" | None")
         check = _secret if (name, kind) == ("token", "str") else _BY_NAME.get(name) or _BY_KIND.get(kind)
         if check is not None and parameter.kind is not parameter.VAR_KEYWORD:

@@ -99,8 +99,8 @@ def test_ctrl_c_names_the_pipeline_itself(
 ) -> None:
     told: list[tuple[str, ...]] = []
 
-    def pausing(kind: Kind[Any]) -> Callable[..., Any]:
-        def paused(job: Any, of: Kind[Any], *, resume: tuple[str, ...]) -> Any:
+    def pausing(kind: Kind) -> Callable[..., Any]:
+        def paused(job: Any, of: Kind, *, resume: tuple[str, ...]) -> Any:
             if of is not kind:
                 return follow(job, of, resume=resume)
             told.append(resume)
