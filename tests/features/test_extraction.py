@@ -266,9 +266,6 @@ def test_nothing_is_left_behind(
     assert not (tmp_path / "e").exists()
 
 
-# --- what cannot work -------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("ratio", [None, 6])
 def test_a_model_that_gives_no_numbers(
     ratio: float | None, tiny_model_folder: Path, packed: PackedTokens, tmp_path: Path

@@ -107,9 +107,6 @@ def test_a_configuration_is_read_though_the_weights_are_gone(name: str, tmp_path
         stored_config(path, name)
 
 
-# --- YAML ----------------------------------------------------------------------------------------------------------
-
-
 def read_text(folder: Path, text: str) -> object:
     (folder / "c.yaml").write_text(text)
     return read_yaml(FolderSource(folder), "c.yaml")

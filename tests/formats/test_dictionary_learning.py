@@ -97,9 +97,6 @@ def made(architecture: str, **settings: Any) -> SAE:
     return inference_sae(architecture, D_IN, tensors, **settings)
 
 
-# --- what the package opened: test_goldens.py has what it computed with these ----------------------------------------
-
-
 def test_no_golden_export_is_left_out() -> None:
     assert {path.name for path in EXPORTS.iterdir() if path.is_dir()} == set(CLASSES)
 
@@ -121,9 +118,6 @@ def test_the_same_files_are_written_again(name: str, tmp_path: Path) -> None:
     assert found == kept
     assert found["trainer"]["dict_class"] == CLASSES[name]
     assert validate(written) == []
-
-
-# --- what a class lacks moves into a bias: test_written.py has that the function stays --------------------------------
 
 
 def test_what_needs_no_sum_keeps_its_short_format(tmp_path: Path) -> None:
@@ -207,4 +201,3 @@ def test_the_place_in_the_model_comes_back(hook: Any, layer: int | None, name: s
     assert load_sae(folder).metadata["hook_name"] == (hook if isinstance(hook, str) else None)
 
 
-# --- refused ---------------------------------------------------------------------------------------------------------

@@ -131,8 +131,6 @@ def test_what_cannot_be_is_refused(name: str, changes: dict[str, Any], said: str
     assert str(tmp_path) in str(caught.value)
 
 
-# --- What a format has no words for ----------------------------------------------------------------------------------
-
 RAW = {"apply_b_dec_to_input": False}
 WIDTH = "gemma-scope-2b-pt-res/layer_1/width_16k/average_l0_6"
 INEXPRESSIBLE: list[tuple[str, str, dict[str, Any], str]] = [

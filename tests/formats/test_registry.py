@@ -94,9 +94,6 @@ def test_validate_names_the_damaged_file(tmp_path: Path) -> None:
     assert "sae_weights.safetensors" in validate(folder)[0]
 
 
-# --- sources ---------------------------------------------------------------------------------------------------------
-
-
 def test_links_out_of_a_folder_are_not_followed(tmp_path: Path) -> None:
     outside = made("saelens", tmp_path / "outside")
     inside = tmp_path / "inside"
@@ -138,9 +135,6 @@ def test_a_folder_with_too_many_files(tmp_path: Path, monkeypatch: pytest.Monkey
     path = made("ghosttrack", tmp_path / "one")
     shutil.move(path, tmp_path / path.name)
     assert detect_format(tmp_path / path.name) == "ghosttrack"  # a crowded folder does not matter to a single file
-
-
-# --- convert ---------------------------------------------------------------------------------------------------------
 
 
 INEXPRESSIBLE = {

@@ -26,9 +26,6 @@ def write(folder: Path, config: dict[str, Any], **more: torch.Tensor) -> Path:
     return folder
 
 
-# --- what sparsify itself wrote --------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("name", SAES)
 def test_written_files_match_those_of_sparsify(name: str, tmp_path: Path) -> None:
     """The tensors bit for bit, and the settings that decide anything."""
@@ -42,9 +39,6 @@ def test_written_files_match_those_of_sparsify(name: str, tmp_path: Path) -> Non
     original["num_latents"] = original["num_latents"] or original["expansion_factor"] * original["d_in"]
     for key in ("activation", "num_latents", "k", "skip_connection", "transcode", "d_in"):
         assert written[key] == original[key]
-
-
-# --- what others wrote -----------------------------------------------------------------------------------------------
 
 
 def test_old_signed_files_keep_signs(tmp_path: Path) -> None:
@@ -78,9 +72,6 @@ def test_modules_and_hooks(module: str, hook: str | None) -> None:
 
 def test_a_seed_is_not_a_module(tmp_path: Path) -> None:
     assert describe(write(tmp_path / "layers.3" / "seed1", CONFIG)).hook_name == "blocks.3.hook_resid_post"
-
-
-# --- written ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

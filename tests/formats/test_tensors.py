@@ -196,9 +196,6 @@ def test_other_protocols_are_refused(protocol: int, tmp_path: Path) -> None:
         read_pickled(tmp_path / "file.pt")
 
 
-# --- Arrays of .npz --------------------------------------------------------------------------------------------------
-
-
 def arrays() -> dict[str, np.ndarray]:
     generator = np.random.default_rng(0)
     return {

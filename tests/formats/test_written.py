@@ -122,9 +122,6 @@ def test_temporal_weights_stay_short(tmp_path: Path) -> None:
     assert all(torch.equal(tensor, again.inference_tensors()[name]) for name, tensor in sae.inference_tensors().items())
 
 
-# --- Trained SAEs ----------------------------------------------------------------------------------------------------
-
-
 SPARSIFY = {"topk"}
 GEMMA_SCOPE = {"jumprelu", "batchtopk", "matryoshka"}
 DICTIONARY_LEARNING = {"standard", "topk", "batchtopk", "matryoshka", "jumprelu", "gated"}

@@ -232,9 +232,6 @@ def test_a_canonical_release_has_one_sae_of_each_layer_and_width(client: HubClie
     assert "google/gemma-scope-2b-pt-res/layer_12/width_16k/average_l0_41" in str(raised.value.hint)
 
 
-# --- Previews ---------------------------------------------------------------------------------------------------------
-
-
 def test_weights_are_not_touched(hub: Hub, client: HubClient) -> None:
     """What is read of a weights file ends where the numbers begin, or is the directory at its end."""
     repo = Repo("lab/large", below("a", saelens_files(0, d_in=512, d_sae=4096)))

@@ -136,9 +136,6 @@ def test_a_reference_reads_as_it_is_written() -> None:
         assert parse_reference(parse_reference(text)) == parse_reference(text)
 
 
-# --- Facts that ship with the package --------------------------------------------------------------------------------
-
-
 ROOT = Path(__file__).resolve().parents[2]
 TABLE = ROOT / ".venvs/saelens/lib/python3.11/site-packages/sae_lens/pretrained_saes.yaml"
 

@@ -158,9 +158,6 @@ def test_what_cannot_take_events_is_refused_before_anything_is_made(ws, config):
     assert not len(ws.trainings.list())
 
 
-# ------------------------------------------------------------------------------------------------ one sink
-
-
 def _metrics(step):
     return Metrics(step, step * 10, {"loss": 1.0})
 

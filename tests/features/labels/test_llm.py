@@ -223,9 +223,6 @@ def test_open_lines() -> None:
     openai_compatible("http://10.0.0.5:8000/v1", "m", api_key_env=None)
 
 
-# --- a model in memory ----------------------------------------------------------------------------------
-
-
 @pytest.fixture(scope="module")
 def lm(tiny_model_folder: Path) -> LoadedModel:
     return load_model(str(tiny_model_folder))

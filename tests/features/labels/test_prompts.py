@@ -179,8 +179,6 @@ def test_tokens_as_prompts_show_them() -> None:
     assert redacted(text, "my-own-key") == "… … … and …"
 
 
-# --- which windows --------------------------------------------------------------------------------------
-
 WINDOWS = st.lists(
     st.builds(lambda n, v: Example((f" w{n}", " x"), (v, 0.0), 0), st.integers(0, 40), st.floats(0.1, 100)), max_size=40
 )

@@ -87,9 +87,6 @@ def test_on_a_log_axis_the_smoothed_line_is_the_geometric_mean(n: int) -> None:
     assert up_and_down.y[len(edges) // 2] == pytest.approx(0.1, rel=0.1)
 
 
-# ------------------------------------------------------------------------------------------------ what a run tells
-
-
 class Source:
     """The catalog's metrics of a run that grows by ten steps at a time; remembers what was asked."""
 
@@ -161,8 +158,6 @@ def test_curves_leave_out_points_that_cannot_be_drawn() -> None:
     assert len(series.curve("loss", "tokens", log_x=True, log_y=False, smoothing=0).x) == 49
     assert np.isfinite(series.curve("loss", "tokens", log_y=True, smoothing=80).y).all()
 
-
-# ------------------------------------------------------------------------------------------- runs that go on
 
 STEPS = {"a": range(10, 101, 10), "b": range(50, 151, 10), "c": range(100, 201, 10)}
 BEGAN = {"a": 1000.0, "b": 5000.0, "c": 9000.0}

@@ -239,7 +239,6 @@ def test_publishing(
         assert token.encode() not in Path(str(ws.catalog.path)).read_bytes()
 
 
-
 def test_from_a_folder_to_the_bin(browser: SAEBrowser, press: Ask, ws: Workspace, tmp_path: Path) -> None:
     made = []
     press(kind="browse_saes", source="trained")
