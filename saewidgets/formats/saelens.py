@@ -145,9 +145,7 @@ def _training_settings(config: SAEConfig, metadata: Mapping[str, Any], settings:
 
 # Before version 6: other names and defaults.
 
-_RENAMED = {
-    "hook_point": "hook_name", "hook_point_head_index": "hook_head_index", "activation_fn_str": "activation_fn",
-}
+_RENAMED = {"hook_point": "hook_name", "hook_point_head_index": "hook_head_index", "activation_fn_str": "activation_fn"}
 _KEPT = frozenset({  # what SAELens carries over into metadata, and the layer, which it drops
     "model_name", "hook_name", "model_class_name", "hook_head_index", "model_from_pretrained_kwargs", "prepend_bos",
     "exclude_special_tokens", "neuronpedia_id", "context_size", "seqpos_slice", "dataset_path", "sae_lens_version",

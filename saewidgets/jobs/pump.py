@@ -76,6 +76,8 @@ class Pump:
         self._complained = 0.0
         self.lost: dict[str, int] = {}  # job id → events that could not be written
 
+    # Up to `close`: called from any thread.
+
     def emit(self, job_id: str, subject: str | None, event: Event) -> None:
         """Take an event. Returns at once, except before a checkpoint is written: what was measured up to it has to be
         in the store then. A process that is killed right after would have lost that for good."""
@@ -137,6 +139,8 @@ class Pump:
             self._thread = threading.Thread(target=self._work, name="saewidgets-pump", daemon=True)
             self._thread.start()
         self._changed.notify_all()
+
+    # From here on: the pump's own thread, besides `flush` from whoever calls it.
 
     def _work(self) -> None:
         while True:

@@ -169,10 +169,7 @@ class Workspace:
         """Models and datasets used here before, newest first, for the form."""
         models = self.catalog.models.names(limit=20)
         corpora = self.catalog.datasets.names(limit=20)
-        return {
-            "model": tuple(dict.fromkeys(["demo", *models])),
-            "corpus": tuple(dict.fromkeys(["demo", *corpora])),
-        }
+        return {"model": tuple(dict.fromkeys(["demo", *models])), "corpus": tuple(dict.fromkeys(["demo", *corpora]))}
 
     def subscribe(self, callback: Callable[[str | None], None]) -> Callable[[], None]:
         """Call `callback` after a training has changed, with its id, or None if it may be any.

@@ -210,10 +210,7 @@ def test_a_row_that_is_malformed_is_named(hub: Hub, opened: Any) -> None:
     assert caught.value.where == "lab/bad/train.jsonl:2"
 
 
-@pytest.mark.parametrize(
-    ("kind", "value"),
-    [("status", 503), ("cut", 300), ("hang", 0.05)],
-)
+@pytest.mark.parametrize(("kind", "value"), [("status", 503), ("cut", 300), ("hang", 0.05)])
 def test_what_passes_is_tried_again(hub: Hub, opened: Any, kind: str, value: float) -> None:
     hub.fail(r"train-0000[12].*parquet", kind, value, times=3)
     hub.state.latency = 0.002

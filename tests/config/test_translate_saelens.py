@@ -316,10 +316,7 @@ def test_the_configuration_of_a_saved_sae():
     ("sae", "normalize"),
     [
         ({"architecture": "standard", "l1_coefficient": 2.0, "p_end": 0.2}, "layer_norm"),
-        (
-            {"architecture": "matryoshka", "k": 4, "widths": [8, 16], "aux_coefficient": 0.5},
-            "constant_norm_rescale",
-        ),
+        ({"architecture": "matryoshka", "k": 4, "widths": [8, 16], "aux_coefficient": 0.5}, "constant_norm_rescale"),
         ({"architecture": "jumprelu", "sparsity_loss": "tanh", "bandwidth": 0.5}, "expected_average_only_in"),
         ({"architecture": "skip", "skip_scale": 0.25, "learn_skip": True}, "expected_average_only_in"),
         ({"architecture": "transcoder", "l1_coefficient": 3.0}, "expected_average_only_in"),

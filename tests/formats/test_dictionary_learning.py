@@ -97,6 +97,7 @@ def made(architecture: str, **settings: Any) -> SAE:
     return inference_sae(architecture, D_IN, tensors, **settings)
 
 
+# What the package opened. `test_goldens.py` has what it computed with these.
 def test_no_golden_export_is_left_out() -> None:
     assert {path.name for path in EXPORTS.iterdir() if path.is_dir()} == set(CLASSES)
 
@@ -120,6 +121,7 @@ def test_the_same_files_are_written_again(name: str, tmp_path: Path) -> None:
     assert validate(written) == []
 
 
+# What a class lacks moves into a bias. `test_written.py` has that the function stays.
 def test_what_needs_no_sum_keeps_its_short_format(tmp_path: Path) -> None:
     sae = made("topk", k=4).to(torch.bfloat16)
     folder = save_sae(sae, tmp_path / "sae", "dictionary_learning")

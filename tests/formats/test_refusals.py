@@ -69,9 +69,7 @@ REFUSED: dict[str, list[tuple[dict[str, Any], str]]] = {
         ({"hook_point_out": OUT, NORM: {"in": 3.0}}, rf"{NORM}\.out"), ({"use_glu_encoder": True}, "gated encoder"),
         ({"jump_relu_threshold": None}, "jump_relu_threshold"), ({"d_sae": 41}, "expected .* from hyperparams.json"),
     ],
-    "llama_scope_r1": [
-        ({"norm_activation": "token-wise"}, "norm_activation"), ({"hook_point_out": OUT}, "only SAEs"),
-    ],
+    "llama_scope_r1": [({"norm_activation": "token-wise"}, "norm_activation"), ({"hook_point_out": OUT}, "only SAEs")],
     "llamascopium": [
         ({"act_fn": "batchtopk"}, "batchtopk"), ({"use_glu_encoder": True}, "GLU"), ({"d_model": True}, "d_model"),
         ({"norm_activation": "batch-wise"}, "batch-wise"),

@@ -110,6 +110,17 @@ def _helpers(ws: Workspace) -> list[Any]:
     return ws.manager.list(kind="capture part")
 
 
+def _paused(ws: Workspace, model: Path, spread: int, gate: Gate) -> Capture:
+    """A shared capture that was paused, helpers too, once `gate` was reached."""
+    shared = _capture(ws, model, spread)
+    wait_until(lambda: gate.reached, PATIENCE)
+    shared.pause()
+    gate.open.set()
+    assert shared.wait(PATIENCE) is JobStatus.PAUSED
+    wait_until(lambda: all(job.status is JobStatus.PAUSED for job in _helpers(ws)), PATIENCE)
+    return shared
+
+
 @pytest.fixture(scope="module")
 def one(tiny_model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """What a capture by one job leaves."""
@@ -155,13 +166,7 @@ def test_a_shared_capture_is_that_of_one_job(beside: Workspace, tiny_model_folde
 def test_paused_together_lost_and_resumed(
     beside: Workspace, tiny_model_folder: Path, one: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    gate = Gate(monkeypatch, 9)
-    shared = _capture(beside, tiny_model_folder, 3)
-    wait_until(lambda: gate.reached, PATIENCE)
-    shared.pause()
-    gate.open.set()
-    assert shared.wait(PATIENCE) is JobStatus.PAUSED
-    wait_until(lambda: all(job.status is JobStatus.PAUSED for job in _helpers(beside)), PATIENCE)
+    shared = _paused(beside, tiny_model_folder, 3, Gate(monkeypatch, 9))
     lost, other = _helpers(beside)
     beside.manager.request(lost.id, "cancel")  # whatever it had claimed, others do
     shared.resume()
@@ -227,13 +232,7 @@ def test_one_device_does_all_in_the_job_that_leads(ws: Workspace, tiny_model_fol
 def test_a_part_of_another_capture_is_not_taken(
     beside: Workspace, tiny_model_folder: Path, one: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    gate = Gate(monkeypatch, 14)
-    shared = _capture(beside, tiny_model_folder, 2)
-    wait_until(lambda: gate.reached, PATIENCE)
-    shared.pause()
-    gate.open.set()
-    assert shared.wait(PATIENCE) is JobStatus.PAUSED
-    wait_until(lambda: all(job.status is JobStatus.PAUSED for job in _helpers(beside)), PATIENCE)
+    shared = _paused(beside, tiny_model_folder, 2, Gate(monkeypatch, 14))
     whole = sorted((shared.folder / "parts").glob("*.done"))
     first, second = (shared.folder / "parts" / each.read_text() for each in whole[:2])
     swap = (first / "capture.json").read_text()

@@ -91,9 +91,7 @@ def test_the_form_shows_the_settings_of_the_store(filled: tuple[Workspace, Captu
     assert "no store of activations" in missing["fields"]["corpus"]
 
 
-def test_a_store_in_use_is_not_deleted_and_a_changed_one_not_trained_from(
-    filled: tuple[Workspace, Capture],
-) -> None:
+def test_a_store_in_use_is_not_deleted_and_a_changed_one_not_trained_from(filled: tuple[Workspace, Capture]) -> None:
     ws, store = filled
     run = ws.trainings.create(of_store(store.corpus, name="reader", tokens=64 * 100_000))
     try:
