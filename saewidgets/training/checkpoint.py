@@ -22,7 +22,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from saewidgets.durable import (read_sealed, require_space, sealed, sha256_of, storage_errors, whole_folder, write_json)
+from saewidgets.durable import read_sealed, require_space, sealed, sha256_of, storage_errors, whole_folder, write_json
 from saewidgets.errors import FormatError, NotFoundError
 from saewidgets.sae.scaler import Scaler, Whitening
 

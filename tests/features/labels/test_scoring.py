@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from saewidgets.errors import ConfigError
 from saewidgets.events import Interruption, NullControl, Progress, Request
-from saewidgets.features.labels import (FeatureEvidence, Label, Message, MissingKeyError, Price, echo, score_labels)
+from saewidgets.features.labels import FeatureEvidence, Label, Message, MissingKeyError, Price, echo, score_labels
 from saewidgets.features.labels.scoring import Sample, Scorer, read_answer, samples, score_of
 from tests.features.labels.examples import Fixed, evidence
 
