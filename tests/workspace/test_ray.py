@@ -62,8 +62,9 @@ def cluster() -> Iterator[Any]:
     patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, sys.path)))
     for attempt in range(1, TRIES + 1):
         folder = tempfile.mkdtemp(prefix="ray", dir="/tmp")  # pytest's is too long a path for Ray's sockets
+        patch.setenv("RAY_TMPDIR", folder)  # or the address is written to a folder that a fresh machine lacks
         try:
-            cluster = Cluster(initialize_head=True, head_node_args=_node(num_cpus=0, temp_dir=folder))
+            cluster = Cluster(initialize_head=True, head_node_args=_node(num_cpus=0, temp_dir=f"{folder}/ray"))
             cluster.worker = cluster.add_node(**_node(num_cpus=1))
             ray.init(cluster.address, namespace="tests", log_to_driver=False)
             break

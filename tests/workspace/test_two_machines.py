@@ -112,7 +112,7 @@ def test_whose_folder_both_see_either_may_resume(
     tmp_path: Path, database_url: str | None, tiny_model_folder: Path
 ) -> None:
     with _machine(tmp_path, "one", database_url) as one:
-        run = one.trainings.create(small_config(tiny_model_folder))
+        run = one.trainings.create(small_config(tiny_model_folder, tokens=64 * 1000))  # longer than a pause takes
         run.pause()
         assert run.wait(60) is JobStatus.PAUSED
         assert (run.record.host, run.record.started_by) == ("one", "one user")
