@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Never
 
@@ -23,8 +23,10 @@ from saewidgets.config.sae import Penalised, SAEConfig
 from saewidgets.errors import ConfigError
 from saewidgets.sae.inputs import Units, normalise, require_activations, require_tensor, restore
 from saewidgets.sae.kernels.blocked import Loss as Loss
-from saewidgets.sae.kernels.blocked import RowLoss, blocked_loss, whole_loss
+from saewidgets.sae.kernels.blocked import RowLoss, Whole, blocked_loss, whole_loss
 from saewidgets.sae.kernels.dense import Activation, dense_step
+from saewidgets.sae.kernels.select import few_code
+from saewidgets.sae.kernels.sparse import Few, encode
 from saewidgets.sae.mesh import ALONE, Mesh
 from saewidgets.sae.scaler import Whitening, fold_scales, fold_whitening
 
@@ -181,7 +183,14 @@ class SAE(nn.Module, ABC):
 
     def _encoded(self, x: Tensor) -> Tensor:
         """Pre-activations of `x` [..., d_in] as `encoder_input` gives it."""
-        return torch.addmm(self.b_enc, x.reshape(-1, self.d_in), self.W_enc).view(*x.shape[:-1], self.d_sae)
+        bias = self._encoder_bias()
+        if bias is None:
+            return x @ self.W_enc
+        return torch.addmm(bias, x.reshape(-1, self.d_in), self.W_enc).view(*x.shape[:-1], self.d_sae)
+
+    def _encoder_bias(self) -> Tensor | None:
+        """[d_sae]: what pre-activations have besides the product of input and encoder."""
+        return self.b_enc
 
     @abstractmethod
     def activate(self, pre: Tensor) -> Tensor:
@@ -387,11 +396,36 @@ class SAE(nn.Module, ABC):
         l0 = torch.tensor(activation.active / x.shape[0])
         return Loss(total, {"mse": mse, name: penalty}, mse, reconstruction, l0, activation.fired)
 
-    def _row_loss(self, row_loss: RowLoss, x: Tensor, target: Tensor, weights: Tensor | None) -> Loss:
-        """The mean over the batch of a loss that is a sum over rows; one of its terms is ``"mse"``."""
-        if self._fast_path(x, target):
-            return blocked_loss(row_loss, x, target, weights, list(self.parameters()), self.d_sae)
-        return whole_loss(row_loss, x, target, weights, self.mesh.latents)
+    def _row_loss(
+        self, row_loss: RowLoss, x: Tensor, target: Tensor, weights: Tensor | None, *, below: float = 0.0,
+        dense: Callable[[], Loss] | None = None,
+    ) -> Loss:
+        """The mean over the batch of a loss that is a sum over rows; one of its terms is ``"mse"``. Nothing of it
+        depends on latents that stay `below` and more short of what makes them active. `dense` computes the same where
+        many latents are active."""
+        if not self._fast_path(x, target):
+            return whole_loss(row_loss, self._view(x), target, weights)
+        few = self._few(x, below)
+        if few is not None:
+            return whole_loss(row_loss, few, target, weights)
+        if dense is not None:
+            return dense()
+        return blocked_loss(row_loss, self._view, x, target, weights, list(self.parameters()), self.d_sae)
+
+    def _view(self, x: Tensor) -> Whole:
+        """All latents of `x` [rows, d_in]."""
+        return Whole(self._encoded(self._centred(x)), self._decode, self.mesh.latents)
+
+    def _few(self, x: Tensor, below: float) -> Few | None:
+        """Those that are active or at most `below` short of it; None where they are not few."""
+        bar, bias = self._bar().detach(), self._encoder_bias()
+        code = few_code(self._centred(x).detach(), self.W_enc.detach(), bar, below)
+        if code is None:
+            return None
+        beside = bar if bias is None else bar + bias.detach()
+        code = replace(code, values=code.values + beside[code.latents])
+        pre = encode(x, self.W_enc, bias, self.b_dec, code, self.cfg.apply_b_dec_to_input)
+        return Few(code, pre, self.W_dec, self.b_dec)
 
     def _fast_path(self, x: Tensor, target: Tensor) -> bool:
         """Whether the CPU kernels apply; otherwise plain torch operations do the same."""

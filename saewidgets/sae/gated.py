@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from saewidgets.config.sae import GatedConfig
 from saewidgets.sae.base import SAE, Loss, LossState
-from saewidgets.sae.kernels.blocked import Rows, squares
+from saewidgets.sae.kernels.blocked import Rows, View, squares
 
 
 class GatedSAE(SAE):
@@ -52,25 +52,28 @@ class GatedSAE(SAE):
         """The product both paths share, ``(x - b_dec) @ W_enc`` without any encoder bias: [..., d_sae]."""
         return self._encoded(self.encoder_input(x))
 
-    def _encoded(self, x: Tensor) -> Tensor:
-        return x @ self.W_enc
+    def _encoder_bias(self) -> None:
+        return None
 
     def activate(self, pre: Tensor) -> Tensor:
-        return (pre * self.r_mag.exp() + self.b_mag).relu() * (pre + self.b_gate > 0)
+        return _gated(pre, self.b_gate, self.r_mag, self.b_mag)
 
     def _loss(self, x: Tensor, target: Tensor, step: LossState) -> Loss:
         coefficient = self.penalty_weight(step)
 
-        def row_loss(x: Tensor, target: Tensor, weights: Tensor | None) -> Rows:
-            pre = self._encoded(self._centred(x))
-            gate = (pre + self.b_gate).relu()
-            f = self.activate(pre)
-            reconstruction, by_gate = self._decode(f).float(), self._decode(gate).float()
+        def row_loss(view: View, target: Tensor, weights: Tensor | None) -> Rows:
+            b_gate, r_mag, b_mag = (view.each(vector) for vector in (self.b_gate, self.r_mag, self.b_mag))
+            gate, f = (view.pre + b_gate).relu(), _gated(view.pre, b_gate, r_mag, b_mag)
+            reconstruction, by_gate = view.decode(f).float(), view.decode(gate).float()
             terms = {
                 "mse": squares(reconstruction - target, weights),
-                "l1": coefficient * self.mesh.latents.sum((gate.float() * self.W_dec.norm(dim=1)).sum()),
+                "l1": coefficient * view.sum(gate.float() * view.each(self.W_dec.norm(dim=1))).sum(),
                 "aux": squares(by_gate - target, weights),
             }
-            return Rows(terms, reconstruction, f.detach() > 0)
+            return Rows(terms, reconstruction, f)
 
         return self._row_loss(row_loss, x, target, step.weights)
+
+
+def _gated(pre: Tensor, b_gate: Tensor, r_mag: Tensor, b_mag: Tensor) -> Tensor:
+    return (pre * r_mag.exp() + b_mag).relu() * (pre + b_gate > 0)

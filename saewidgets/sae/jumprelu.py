@@ -29,7 +29,7 @@ from torch import Tensor, nn
 
 from saewidgets.config.sae import JumpReLUConfig
 from saewidgets.sae.base import SAE, Loss, LossState
-from saewidgets.sae.kernels.blocked import Rows, squares
+from saewidgets.sae.kernels.blocked import Rows, View, squares
 from saewidgets.sae.kernels.dense import JumpReLUActivation
 
 THRESHOLD_LR = 10.0
@@ -53,35 +53,36 @@ class _JumpReLU(SAE):
 
     def _loss(self, x: Tensor, target: Tensor, step: LossState) -> Loss:
         cfg, coefficient = self.cfg, self.penalty_weight(step)
-        simple = cfg.sparsity_loss == "step" and not cfg.ste_to_input
-        if simple and self._fast_path(x, target) and bool((self.threshold >= 0).all()):
+
+        def row_loss(view: View, target: Tensor, weights: Tensor | None) -> Rows:
+            pre, threshold = view.pre.float(), view.each(self.threshold.float())
+            f = _Jump.apply(pre, threshold, cfg.bandwidth, cfg.ste_to_input)  # type: ignore[no-untyped-call]
+            reconstruction = view.decode(f.to(self.W_dec.dtype)).float()
+            terms = {
+                "mse": squares(reconstruction - target, weights),
+                "l0_penalty": coefficient * self._penalty(view, pre, threshold, f).sum(),
+            }
+            return Rows(terms, reconstruction, f)
+
+        def dense() -> Loss:
             activation = JumpReLUActivation(self.threshold, cfg.bandwidth, coefficient)
             return self._dense_loss(x, target, activation, "l0_penalty", weights=step.weights)
 
-        def row_loss(x: Tensor, target: Tensor, weights: Tensor | None) -> Rows:
-            pre, threshold = self._encoded(self._centred(x)).float(), self.threshold.float()
-            f = _Jump.apply(pre, threshold, cfg.bandwidth, cfg.ste_to_input)  # type: ignore[no-untyped-call]
-            reconstruction = self._decode(f.to(self.W_dec.dtype)).float()
-            terms = {
-                "mse": squares(reconstruction - target, weights),
-                "l0_penalty": coefficient * self._penalty(pre, threshold, f).sum(),
-            }
-            return Rows(terms, reconstruction, f.detach() > 0)
+        is_simple = cfg.sparsity_loss == "step" and not cfg.ste_to_input and bool((self.threshold >= 0).all())
+        return self._row_loss(
+            row_loss, x, target, step.weights, below=cfg.bandwidth / 2, dense=dense if is_simple else None
+        )
 
-        return self._row_loss(row_loss, x, target, step.weights)
-
-    def _penalty(self, pre: Tensor, threshold: Tensor, f: Tensor) -> Tensor:
+    def _penalty(self, view: View, pre: Tensor, threshold: Tensor, f: Tensor) -> Tensor:
         """The sparsity penalty of every row, before its coefficient: [rows]."""
         cfg = self.cfg
         if cfg.sparsity_loss in ("tanh", "l1"):
-            weighted = f * self.W_dec.float().norm(dim=1)
-            return self.mesh.latents.sum(
-                (weighted if cfg.sparsity_loss == "l1" else torch.tanh(cfg.tanh_scale * weighted)).sum(1)
-            )
+            weighted = f * view.each(self.W_dec.float().norm(dim=1))
+            return view.sum(weighted if cfg.sparsity_loss == "l1" else torch.tanh(cfg.tanh_scale * weighted))
         counts: Tensor = _StepFunction.apply(  # type: ignore[no-untyped-call]
             pre, threshold, cfg.bandwidth, cfg.ste_to_input
         )
-        l0 = self.mesh.latents.sum(counts.sum(1))
+        l0 = view.sum(counts)
         if cfg.sparsity_loss == "quadratic":
             l0 = 2 / cfg.aim * (l0 - cfg.aim).square()
         return l0
@@ -167,7 +168,7 @@ class _Jump(torch.autograd.Function):
         pre, threshold = ctx.saved_tensors
         estimate = (threshold / ctx.bandwidth) * (((pre - threshold).abs() < ctx.bandwidth / 2) * grad)
         d_pre = grad * ((pre > threshold) & (pre > 0))
-        return d_pre + estimate if ctx.to_input else d_pre, -estimate.sum(0), None, None
+        return d_pre + estimate if ctx.to_input else d_pre, -estimate.sum_to_size(threshold.shape), None, None
 
 
 class _StepFunction(torch.autograd.Function):
@@ -181,4 +182,4 @@ class _StepFunction(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         pre, threshold = ctx.saved_tensors
         estimate = ((pre - threshold).abs() < ctx.bandwidth / 2) * grad / ctx.bandwidth
-        return estimate if ctx.to_input else None, -estimate.sum(0), None, None
+        return estimate if ctx.to_input else None, -estimate.sum_to_size(threshold.shape), None, None

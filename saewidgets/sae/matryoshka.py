@@ -16,7 +16,7 @@ from torch import Tensor
 from saewidgets.config.sae import MatryoshkaConfig
 from saewidgets.sae.batchtopk import BatchTopKSAE
 from saewidgets.sae.kernels.select import SparseCode
-from saewidgets.sae.kernels.sparse import reconstruct_nested
+from saewidgets.sae.kernels.sparse import by_width
 
 
 class MatryoshkaSAE(BatchTopKSAE):
@@ -25,9 +25,8 @@ class MatryoshkaSAE(BatchTopKSAE):
     architecture = "matryoshka"
     cfg: MatryoshkaConfig  # type: ignore[assignment]
 
-    def _nested_of_code(self, x: Tensor, code: SparseCode) -> tuple[Tensor, ...]:
-        weights = (self.W_enc, self.b_enc, self.W_dec, self.b_dec)
-        return reconstruct_nested(x, *weights, code, self.cfg.apply_b_dec_to_input, self.cfg.levels).unbind(0)
+    def _by_width(self, code: SparseCode) -> SparseCode:
+        return by_width(code, self.cfg.levels)
 
     def _nested_of(self, f: Tensor) -> tuple[Tensor, ...]:
         found = [self.mesh.latents.once(self.b_dec).float().expand(f.shape[0], -1)]

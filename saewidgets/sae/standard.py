@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from saewidgets.config.sae import StandardConfig
-from saewidgets.sae.base import SAE, Loss, LossState, squared_error
-from saewidgets.sae.kernels.blocked import Rows, squares
+from saewidgets.sae.base import SAE, Loss, LossState
+from saewidgets.sae.kernels.blocked import Rows, View, squares
 from saewidgets.sae.kernels.dense import ReLUActivation
 from saewidgets.sae.kernels.select import block_rows
 
@@ -26,19 +26,19 @@ def relu_loss(
 
     `linear` [batch, d_out] is what a path beside the latents adds to the reconstruction, with its graph.
     """
-    if sae._fast_path(x, target):
+
+    def row_loss(view: View, target: Tensor, weights: Tensor | None) -> Rows:
+        f = view.pre.relu()
+        reconstruction = view.decode(f).float()
+        if linear is not None:
+            reconstruction = reconstruction + sae.mesh.latents.once(linear)
+        l1 = coefficient * view.sum(f.float() * view.each(sae.W_dec.norm(dim=1))).sum()
+        return Rows({"mse": squares(reconstruction - target, weights), "l1": l1}, reconstruction, f)
+
+    def dense() -> Loss:
         return sae._dense_loss(x, target, ReLUActivation(sae.W_dec.detach(), coefficient), "l1", linear, weights)
-    f = sae._encoded(sae._centred(x)).relu()
-    reconstruction = sae._decode(f).float()
-    if linear is not None:
-        reconstruction = reconstruction + sae.mesh.latents.once(linear)
-    mse = squared_error(reconstruction, target, weights)
-    l1 = coefficient * sae.mesh.latents.sum((f.float() * sae.W_dec.norm(dim=1)).sum(1)).mean()
-    active = f.detach() > 0
-    return Loss(
-        mse + l1, {"mse": mse.detach(), "l1": l1.detach()}, mse.detach(), reconstruction.detach(),
-        sae.mesh.latents.add(active.sum()) / x.shape[0], active.any(0),
-    )
+
+    return sae._row_loss(row_loss, x, target, weights, dense=dense)
 
 
 class StandardSAE(SAE):
@@ -64,18 +64,14 @@ class StandardSAE(SAE):
             return relu_loss(self, x, target, weight, step.weights)
         coefficient = weight if self.cfg.p_end is None else weight * self._as_large_as_l1(x, p)
 
-        def row_loss(x: Tensor, target: Tensor, weights: Tensor | None) -> Rows:
-            f = self._encoded(self._centred(x)).relu()
-            reconstruction = self._decode(f).float()
-            weighted = f.float() * self.W_dec.norm(dim=1)
-            if self.cfg.p_end is not None:
-                penalty = self.mesh.latents.sum(_powers(weighted, p))
-            elif self.mesh.latents.size == 1:
-                penalty = weighted.norm(p=p, dim=1)
-            else:
-                penalty = self.mesh.latents.sum(weighted.pow(p).sum(1)).pow(1 / p)
+        def row_loss(view: View, target: Tensor, weights: Tensor | None) -> Rows:
+            f = view.pre.relu()
+            reconstruction = view.decode(f).float()
+            penalty = view.sum(_powers(f.float() * view.each(self.W_dec.norm(dim=1)), p))
+            if self.cfg.p_end is None:  # of rows without any active latent nothing is left, nor does it move anything
+                penalty = torch.where(penalty > 0, penalty.clamp_min(1e-30).pow(1 / p), 0.0)
             terms = {"mse": squares(reconstruction - target, weights), "l1": coefficient * penalty.sum()}
-            return Rows(terms, reconstruction, f.detach() > 0)
+            return Rows(terms, reconstruction, f)
 
         return self._row_loss(row_loss, x, target, step.weights)
 
@@ -86,12 +82,12 @@ class StandardSAE(SAE):
         sums = torch.zeros(2, dtype=torch.float64, device=x.device)
         for rows in inputs.split(block_rows(self.d_sae) if x.device.type == "cpu" else len(inputs)):
             weighted = torch.addmm(self.b_enc, rows, self.W_enc).relu().float() * norms
-            sums += torch.stack([weighted.sum(dtype=torch.float64), _powers(weighted, p).sum(dtype=torch.float64)])
+            sums += torch.stack([each.sum(dtype=torch.float64) for each in (weighted, _powers(weighted, p))])
         self.mesh.world.add(sums)
         return torch.where(sums[1] > 0, sums[0] / sums[1].clamp_min(1e-30), 1.0).float()
 
 
 def _powers(f: Tensor, p: float) -> Tensor:
-    """[rows]: Σ f_i^p over the positive entries of `f` [rows, d_sae]; the others get no gradient."""
+    """f^p where `f` is positive, else 0, without a gradient."""
     active = f > 0
-    return torch.where(active, torch.where(active, f, 1.0).pow(p), 0.0).sum(1)
+    return torch.where(active, torch.where(active, f, 1.0).pow(p), 0.0)

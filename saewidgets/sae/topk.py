@@ -10,8 +10,9 @@ from torch import Tensor
 from saewidgets.config.inference import AbsTopKConfig, GroupMaxConfig
 from saewidgets.config.sae import BatchTopKConfig, MatryoshkaConfig, TopKConfig
 from saewidgets.sae.base import SAE, LoadedSAE, Loss, LossState, squared_error
+from saewidgets.sae.kernels.blocked import View
 from saewidgets.sae.kernels.select import SparseCode, topk_code
-from saewidgets.sae.kernels.sparse import reconstruct
+from saewidgets.sae.kernels.sparse import Few, decode, encode
 from saewidgets.sae.mesh import ALONE, Group
 
 
@@ -48,16 +49,18 @@ class TopKBase(SAE):
 
     def _loss(self, x: Tensor, target: Tensor, step: LossState) -> Loss:
         if self._fast_path(x, target):
-            code = self._select(self._centred(x).detach())
-            nested = self._nested_of_code(x, code)
-            kept, l0, fired = code.values, code.l0(), code.fired(self.d_sae)
+            code = self._by_width(self._select(self._centred(x).detach()))
+            pre = encode(x, self.W_enc, self.b_enc, self.b_dec, code, self.cfg.apply_b_dec_to_input)
+            view: View = Few(code, pre, self.W_dec, self.b_dec)
+            f = pre.relu()
+            nested = decode(f, self.W_dec, self.b_dec, code, x.shape[0]).unbind(0)
         else:
-            f = self._activate_batch(self._encoded(self._centred(x)))
+            view = self._view(x)
+            f = self._activate_batch(view.pre)
             nested = self._nested_of(f)
-            kept, active = f.detach(), f.detach() > 0
-            l0, fired = self.mesh.latents.add(active.sum()) / x.shape[0], active.any(0)
+        active, fired = view.active(f)
         if self.training and torch.is_grad_enabled():
-            self._observe(kept, step)
+            self._observe(f.detach(), step)
         weights = step.weights
         total = mse = squared_error(nested[-1], target, weights)
         terms = {"mse": mse.detach()}
@@ -67,15 +70,15 @@ class TopKBase(SAE):
         aux = self._aux(x, target, nested, step.dead, weights)
         total = total if aux is None else total + aux
         terms["aux"] = torch.zeros_like(terms["mse"]) if aux is None else aux.detach()
-        return Loss(total, terms, terms["mse"], nested[-1].detach(), l0, fired)
+        return Loss(total, terms, terms["mse"], nested[-1].detach(), active / x.shape[0], fired)
 
-    def _nested_of_code(self, x: Tensor, code: SparseCode) -> tuple[Tensor, ...]:
-        """What the first latents reconstruct, from the smallest nested width to all: here all of them alone."""
-        weights = (self.W_enc, self.b_enc, self.W_dec, self.b_dec)
-        return (reconstruct(x, *weights, code, self.cfg.apply_b_dec_to_input),)
+    def _by_width(self, code: SparseCode) -> SparseCode:
+        """`code` split by nested widths: here there are none."""
+        return code
 
     def _nested_of(self, f: Tensor) -> tuple[Tensor, ...]:
-        """The same of dense latents [batch, d_sae]."""
+        """What the first of the latents `f` [batch, d_sae] reconstruct, from the smallest nested width to all: here all
+        of them alone."""
         return (self._decode(f).float(),)
 
     def _aux(

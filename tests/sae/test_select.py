@@ -20,8 +20,8 @@ def problem(batch: int, d_in: int, d_sae: int, seed: int = 0) -> tuple[Tensor, T
 
 def dense(code: SparseCode, d_sae: int) -> Tensor:
     out = torch.zeros(code.offsets.numel(), d_sae)
-    assert len(set(zip(code.rows().tolist(), code.latents.tolist(), strict=True))) == code.latents.numel()
-    out[code.rows(), code.latents] = code.values
+    assert len(set(zip(code.rows.tolist(), code.latents.tolist(), strict=True))) == code.latents.numel()
+    out[code.rows, code.latents] = code.values
     return out
 
 
@@ -102,6 +102,6 @@ def test_rows_without_any_active_latent() -> None:
     x[2] = 0
     b[:] = -1.0
     code = batch_topk_code(x, W, b, 3)
-    assert 2 not in code.rows().tolist()
+    assert 2 not in code.rows.tolist()
     assert code.offsets.tolist() == sorted(code.offsets.tolist())
     assert torch.allclose(dense(code, 64), expected_batch(x @ W + b, 3), atol=1e-5)

@@ -7,7 +7,7 @@ are plain torch operations, the same that run on the whole batch anywhere else.
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -16,14 +16,54 @@ from saewidgets.sae.kernels.select import autocast_dtype, block_rows
 from saewidgets.sae.mesh import Group
 
 
+class View(Protocol):
+    """The latents of some rows as a loss sees them: all (`Whole`), or only those that can be active (`sparse.Few`).
+    What is called values has one number for each: [rows, d_sae] or [n]."""
+
+    @property
+    def pre(self) -> Tensor:
+        """Values: pre-activations."""
+
+    def each(self, vector: Tensor) -> Tensor:
+        """`vector` [d_sae] as values, or such that it can be combined with them."""
+
+    def sum(self, values: Tensor) -> Tensor:
+        """The sum over latents: [rows]."""
+
+    def decode(self, f: Tensor) -> Tensor:
+        """What the values `f` of the latents reconstruct: [rows, d_out]."""
+
+    def active(self, f: Tensor) -> tuple[Tensor, Tensor]:
+        """How many are positive, 0-d; and of which latents any is, bool [d_sae]."""
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """`View` of all latents [rows, d_sae]; `group`: the ranks that have the others."""
+
+    pre: Tensor
+    decode: Callable[[Tensor], Tensor]
+    group: Group
+
+    def each(self, vector: Tensor) -> Tensor:
+        return vector
+
+    def sum(self, values: Tensor) -> Tensor:
+        return self.group.sum(values.sum(1))
+
+    def active(self, f: Tensor) -> tuple[Tensor, Tensor]:
+        active = f.detach() > 0
+        return self.group.add(active.sum()), active.any(0)
+
+
 @dataclass(frozen=True, slots=True)
 class Rows:
     """What some rows give: weighted terms by name, each summed over the rows (0-d, float32, with their graph), the
-    reconstruction [rows, d_out], and which latents are active, bool [rows, d_sae]."""
+    reconstruction [rows, d_out], and the latents' values as their `View` has them."""
 
     terms: dict[str, Tensor]
     reconstruction: Tensor
-    active: Tensor
+    f: Tensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +88,8 @@ class Loss:
     fired: Tensor
 
 
-RowLoss = Callable[[Tensor, Tensor, Tensor | None], Rows]
-"""The loss of a block from inputs, targets and, if they differ, weights of the rows' squared errors."""
+RowLoss = Callable[[View, Tensor, Tensor | None], Rows]
+"""The loss of some rows from latents, targets and, if they differ, weights of the rows' squared errors."""
 
 
 def squares(error: Tensor, weights: Tensor | None) -> Tensor:
@@ -57,13 +97,13 @@ def squares(error: Tensor, weights: Tensor | None) -> Tensor:
     return error.pow(2).sum() if weights is None else (error.pow(2).sum(1) * weights).sum()
 
 
-def whole_loss(row_loss: RowLoss, x: Tensor, target: Tensor, weights: Tensor | None, latents: Group) -> Loss:
-    """All rows at once, on any device; the graph is torch's own. `latents`: the ranks that have the others."""
-    rows, count = row_loss(x, target, weights), x.shape[0]
+def whole_loss(row_loss: RowLoss, view: View, target: Tensor, weights: Tensor | None) -> Loss:
+    """All rows at once, on any device; the graph is torch's own."""
+    rows, count = row_loss(view, target, weights), target.shape[0]
     terms = {name: term / count for name, term in rows.terms.items()}
     total, terms = torch.stack(list(terms.values())).sum(), {name: term.detach() for name, term in terms.items()}
-    l0, fired = latents.add(rows.active.sum()) / count, rows.active.any(0)
-    return Loss(total, terms, terms["mse"], rows.reconstruction.detach(), l0, fired)
+    active, fired = view.active(rows.f)
+    return Loss(total, terms, terms["mse"], rows.reconstruction.detach(), active / count, fired)
 
 
 def row_weight(batch: int) -> float:
@@ -76,10 +116,11 @@ def row_weight(batch: int) -> float:
 
 
 def blocked_loss(
-    row_loss: RowLoss, x: Tensor, target: Tensor, weights: Tensor | None, parameters: Sequence[Tensor], d_sae: int
+    row_loss: RowLoss, view: Callable[[Tensor], View], x: Tensor, target: Tensor, weights: Tensor | None,
+    parameters: Sequence[Tensor], d_sae: int,
 ) -> Loss:
-    """The same on the CPU, block by block. `total` has a graph to those of `parameters` that want a gradient, and can
-    be differentiated once."""
+    """The same on the CPU, block by block of `x` and its `view`. `total` has a graph to those of `parameters` that want
+    a gradient, and can be differentiated once."""
     parameters = [parameter for parameter in parameters if parameter.requires_grad]
     count = x.shape[0]
     step = min(block_rows(d_sae), count)
@@ -91,12 +132,14 @@ def blocked_loss(
     fired = torch.zeros(d_sae, dtype=torch.bool)
     for start in range(0, count, step):
         block = slice(start, min(start + step, count))
-        rows = row_loss(x[block], target[block], None if weights is None else weights[block])
+        latents = view(x[block])
+        rows = row_loss(latents, target[block], None if weights is None else weights[block])
         for name, term in rows.terms.items():
             sums[name] = sums.get(name, torch.zeros((), dtype=torch.float64)) + term.detach().double()
         reconstruction[block] = rows.reconstruction.detach()
-        active += int(rows.active.sum())
-        fired |= rows.active.any(0)
+        number, here = latents.active(rows.f)
+        active += int(number)
+        fired |= here
         if with_gradient:
             total = torch.stack(list(rows.terms.values())).sum() * weight
             for kept, found in zip(gradients, torch.autograd.grad(total, parameters), strict=True):

@@ -1,43 +1,45 @@
-"""Selects the active latents: top-k per row and over the whole batch, without holding the dense pre-activations.
+"""Selects the active latents: top-k per row and over the whole batch, or all above a bar where those are few, without
+holding the dense pre-activations.
 
 The encoder product runs over blocks of rows small enough to stay in cache; of each block only the winners are kept.
 Selections are exact and, for a fixed number of threads, the same bit for bit in every call.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
 BLOCK_ELEMENTS = 1 << 22  # pre-activations per block: 16 MiB in float32
 MIN_ROWS = 32  # fewer rows than this waste the matrix product
+FEW = 1 / 32  # of all latents: with more than so many a dense step is as fast (measured from 384 → 4,096 on)
 _GROUP = 32  # neighbouring latents that are first compared as one
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class SparseCode:
-    """Active latents of a batch, row after row: which (int64 [n]), their values (float32 [n]; zeros count as inactive),
-    and where each row begins (int64 [batch]). None of it carries a graph."""
+    """Entries of a batch, row after row: their latents (int64 [n], of `d_sae`), values (float32 [n]), and where each
+    row begins (int64 [batch]). All other entries are inactive. None of it carries a graph."""
 
     latents: Tensor
     values: Tensor
     offsets: Tensor
+    d_sae: int
 
+    @cached_property
     def rows(self) -> Tensor:
         """int64 [n]: the row of every entry."""
         ends = torch.cat([self.offsets[1:], self.offsets.new_tensor([self.latents.numel()])])
         return torch.repeat_interleave(torch.arange(self.offsets.numel()), ends - self.offsets)
 
-    def fired(self, d_sae: int) -> Tensor:
-        """bool [d_sae]: latents with a positive value somewhere."""
-        fired = torch.zeros(d_sae, dtype=torch.bool)
-        fired[self.latents[self.values > 0]] = True
-        return fired
-
-    def l0(self) -> Tensor:
-        """Mean number of positive values per row."""
-        return torch.count_nonzero(self.values).float() / self.offsets.numel()
+    @cached_property
+    def by_latent(self) -> tuple[Tensor, Tensor]:
+        """The entries by latent, then by row (int64 [n]), and where each latent begins among them (int64 [d_sae])."""
+        counts = torch.bincount(self.latents, minlength=self.d_sae)
+        return self.latents.argsort(stable=True), counts.cumsum(0) - counts
 
 
 def autocast_dtype() -> torch.dtype:
@@ -54,15 +56,16 @@ def pre_activation_blocks(x: Tensor, W_enc: Tensor, b_enc: Tensor) -> Iterator[t
     """(first row, pre-activations [rows, d_sae]) in float32. A block is valid until the next one is made."""
     dtype = autocast_dtype()
     rows = block_rows(W_enc.shape[1])
+    buffer = torch.empty(min(rows, x.shape[0]), W_enc.shape[1])
     if dtype == torch.float32:
-        buffer = torch.empty(min(rows, x.shape[0]), W_enc.shape[1])
         for start in range(0, x.shape[0], rows):
             block = x[start : start + rows]
             yield start, torch.addmm(b_enc, block, W_enc, out=buffer[: block.shape[0]])
         return
-    x, W_enc, b_enc = x.to(dtype), W_enc.to(dtype), b_enc.to(dtype)
+    x, W_enc = x.to(dtype), W_enc.to(dtype)
     for start in range(0, x.shape[0], rows):
-        yield start, torch.addmm(b_enc, x[start : start + rows], W_enc).float()
+        block = x[start : start + rows]
+        yield start, buffer[: block.shape[0]].copy_(block @ W_enc).add_(b_enc)
 
 
 def grouped_topk(pre: Tensor, k: int) -> tuple[Tensor, Tensor]:
@@ -91,21 +94,48 @@ def topk_code(x: Tensor, W_enc: Tensor, b_enc: Tensor, k: int) -> SparseCode:
         v, i = grouped_topk(pre, k)
         values[start : start + len(v)] = v
         latents[start : start + len(v)] = i
-    return SparseCode(latents.view(-1), values.relu_().view(-1), torch.arange(0, batch * k, k))
+    return SparseCode(latents.view(-1), values.relu_().view(-1), torch.arange(0, batch * k, k), W_enc.shape[1])
 
 
-def _above(pre: Tensor, bound: float) -> tuple[Tensor, Tensor]:
-    """Flat positions and values of all entries of `pre` [rows, n] above `bound`, in order of position."""
-    n = pre.shape[1]
-    if n % _GROUP:
-        flat = pre.view(-1)
-        where = (flat > bound).nonzero().view(-1)
-        return where, flat[where]
-    grouped = pre.view(-1, _GROUP)
-    groups = (grouped.amax(1) > bound).nonzero().view(-1)
+def _above(pre: Tensor, bound: float, most: float = math.inf) -> tuple[Tensor, Tensor] | None:
+    """Flat positions and values of all entries of `pre` [rows, n] above `bound`, in order of position; None where they
+    are more than `most`."""
+    grouped = pre.view(-1, 1 if pre.shape[1] % _GROUP else _GROUP)
+    above = grouped.amax(1) > bound
+    if above.sum() > most:
+        return None
+    groups = above.nonzero().view(-1)
     candidates = grouped[groups]
     inside = (candidates > bound).nonzero()
-    return groups[inside[:, 0]] * _GROUP + inside[:, 1], candidates[inside[:, 0], inside[:, 1]]
+    if len(inside) > most:
+        return None
+    return groups[inside[:, 0]] * grouped.shape[1] + inside[:, 1], candidates[inside[:, 0], inside[:, 1]]
+
+
+def _of_positions(flat: Tensor, values: Tensor, batch: int, d_sae: int) -> SparseCode:
+    """The code of entries at the positions `flat`, in their order, of [batch, d_sae]."""
+    rows = torch.div(flat, d_sae, rounding_mode="floor")
+    counts = torch.bincount(rows, minlength=batch)
+    return SparseCode(flat - rows * d_sae, values, counts.cumsum(0) - counts, d_sae)
+
+
+@torch.no_grad()
+def few_code(x: Tensor, W_enc: Tensor, bar: Tensor, below: float) -> SparseCode | None:
+    """By how much products of `x` [batch, d_in] and `W_enc` exceed `bar` [d_sae], where they do or are less than
+    `below` short of it. None where that is more than `FEW` of the first block, or twice that later on: the answer
+    depends on nothing but the arguments, so that a step that is made again goes the same way.
+    """
+    batch, d_sae = x.shape[0], W_enc.shape[1]
+    positions, values, count = [], [], 0
+    for start, over in pre_activation_blocks(x, W_enc, -bar):
+        most = FEW * d_sae * (2 * (start + len(over)) if start else len(over))
+        found = _above(over, -below, most - count)
+        if found is None:
+            return None
+        positions.append(found[0] + start * d_sae)
+        values.append(found[1])
+        count += found[0].numel()
+    return _of_positions(torch.cat(positions), torch.cat(values), batch, d_sae)
 
 
 @torch.no_grad()
@@ -124,18 +154,17 @@ def batch_topk_code(x: Tensor, W_enc: Tensor, b_enc: Tensor, k: int) -> SparseCo
             if bound is None:
                 sample = min(2 * k * pre.shape[0], pre.numel())
                 bound = max(0.0, float(grouped_topk_flat(pre, sample)))
-            where, found = _above(pre, bound)
-            positions.append(where + start * d_sae)
-            values.append(found)
+            found = _above(pre, bound)
+            assert found is not None  # any number will do
+            positions.append(found[0] + start * d_sae)
+            values.append(found[1])
         flat, value = torch.cat(positions), torch.cat(values)
         if flat.numel() >= keep or bound == 0.0:
             break
     if flat.numel() > keep:
         winners = value.topk(keep, sorted=False).indices.sort().values
         flat, value = flat[winners], value[winners]
-    rows = torch.div(flat, d_sae, rounding_mode="floor")
-    counts = torch.bincount(rows, minlength=batch)
-    return SparseCode(flat - rows * d_sae, value, counts.cumsum(0) - counts)
+    return _of_positions(flat, value, batch, d_sae)
 
 
 def grouped_topk_flat(pre: Tensor, count: int) -> Tensor:
