@@ -25,6 +25,7 @@ from saewidgets.sae.inputs import Units, normalise, require_activations, require
 from saewidgets.sae.kernels.blocked import Loss as Loss
 from saewidgets.sae.kernels.blocked import RowLoss, Whole, blocked_loss, whole_loss
 from saewidgets.sae.kernels.dense import Activation, dense_step
+from saewidgets.sae.kernels.product import product
 from saewidgets.sae.kernels.select import few_code
 from saewidgets.sae.kernels.sparse import Few, encode
 from saewidgets.sae.mesh import ALONE, Mesh
@@ -183,10 +184,7 @@ class SAE(nn.Module, ABC):
 
     def _encoded(self, x: Tensor) -> Tensor:
         """Pre-activations of `x` [..., d_in] as `encoder_input` gives it."""
-        bias = self._encoder_bias()
-        if bias is None:
-            return x @ self.W_enc
-        return torch.addmm(bias, x.reshape(-1, self.d_in), self.W_enc).view(*x.shape[:-1], self.d_sae)
+        return product(x, self.W_enc, self._encoder_bias())
 
     def _encoder_bias(self) -> Tensor | None:
         """[d_sae]: what pre-activations have besides the product of input and encoder."""
@@ -227,7 +225,7 @@ class SAE(nn.Module, ABC):
         return self._finish(self._decode(f.to(self.W_dec.dtype)), x)
 
     def _decode(self, f: Tensor) -> Tensor:
-        return self.mesh.latents.sum(f @ self.W_dec) + self.mesh.latents.once(self.b_dec)
+        return self.mesh.latents.sum(product(f, self.W_dec)) + self.mesh.latents.once(self.b_dec)
 
     def _finish(self, y: Tensor, x: Tensor | None) -> Tensor:
         """What the decoder put out, in units and shape of the input."""
@@ -341,7 +339,7 @@ class SAE(nn.Module, ABC):
 
     def _cut(self, x: Tensor, l0: float) -> float:
         """What about `l0` products per row of input `x` and encoder exceed; not negative."""
-        products = (x[:_START_ROWS] @ self.W_enc).flatten()
+        products = product(x[:_START_ROWS], self.W_enc).flatten()
         most = min(products.numel() * self.mesh.latents.size, max(1, round(l0 * len(x[:_START_ROWS]))))
         largest = products.topk(min(most, products.numel()), sorted=False).values
         return max(0.0, float(self.mesh.latents.kth_largest(largest, most)))
@@ -516,7 +514,7 @@ class SAE(nn.Module, ABC):
         """A frozen copy in evaluation mode, as it is exported."""
         clone = copy.deepcopy(self)
         for parameter in clone.parameters():
-            parameter.grad = None
+            parameter.grad, parameter.data = None, parameter.data.contiguous()
         return clone.eval().requires_grad_(False)
 
     def _frozen_as(self, sae_class: type[SAE], cfg: SAEConfig, **more: Tensor) -> SAE:

@@ -39,7 +39,7 @@ class Group:
     def add(self, tensor: Tensor) -> Tensor:
         """Replace `tensor` in place by the sum over the ranks; without a gradient. Returns it."""
         if self.size > 1:
-            self._channel(tensor).allreduce([tensor]).wait()
+            self._channel(tensor).allreduce([tensor if tensor.is_contiguous() else tensor.T]).wait()
         return tensor
 
     def sum(self, tensor: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ from saewidgets.config.sae import StandardConfig
 from saewidgets.sae.base import SAE, Loss, LossState
 from saewidgets.sae.kernels.blocked import Rows, View, squares
 from saewidgets.sae.kernels.dense import ReLUActivation
+from saewidgets.sae.kernels.product import product
 from saewidgets.sae.kernels.select import block_rows
 
 
@@ -81,7 +82,7 @@ class StandardSAE(SAE):
         inputs, norms = self._centred(x), self.W_dec.norm(dim=1)
         sums = torch.zeros(2, dtype=torch.float64, device=x.device)
         for rows in inputs.split(block_rows(self.d_sae) if x.device.type == "cpu" else len(inputs)):
-            weighted = torch.addmm(self.b_enc, rows, self.W_enc).relu().float() * norms
+            weighted = product(rows, self.W_enc, self.b_enc).relu().float() * norms
             sums += torch.stack([each.sum(dtype=torch.float64) for each in (weighted, _powers(weighted, p))])
         self.mesh.world.add(sums)
         return torch.where(sums[1] > 0, sums[0] / sums[1].clamp_min(1e-30), 1.0).float()

@@ -86,6 +86,8 @@ class Trainer:
             config.optimizer, self.steps, has_coefficient=self._has_penalty, is_steered=sae.is_steered
         )
         self.precision = Precision(config.precision, self.device)
+        # What a latent reads lies together in memory, since its gradient is a sum of such rows.
+        sae.W_enc.data = sae.W_enc.data.T.contiguous().T
         self.adam = Adam(sae, config.optimizer.replace(lr=config.learning_rate))
         self.environment["fused"] = self.adam.fused
         self.sparsity = SteeredL0(sae, self.steps)
@@ -229,7 +231,7 @@ class Trainer:
             fired |= loss.fired
             l0 = l0 + loss.l0.double() / parts
             self.window.add_batch(aim, loss, self.step)
-        self.adam.average()
+        self.adam.take_gradients()
         return fired, l0
 
     def _of_all(self, loss: Loss) -> Loss:

@@ -91,9 +91,10 @@ class MetricWindow:
 
     def _add_spread(self, x: Tensor, n: int) -> None:
         """Chan's pairwise update of mean and Σ‖x − mean‖²: no cancellation where the mean is large."""
-        var, mean = torch.var_mean(x, dim=0, correction=0)
+        mean = x.mean(0)
         delta = mean.double() - self._mean
         total = self.tokens + n
-        self._spread = self._spread + var.double().sum() * n + delta.square().sum() * (self.tokens * n / total)
+        spread = (x - mean).square_().sum(dtype=torch.float64)
+        self._spread = self._spread + spread + delta.square().sum() * (self.tokens * n / total)
         self._mean = self._mean + delta * (n / total)
         self.tokens = total

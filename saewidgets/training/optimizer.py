@@ -23,6 +23,10 @@ class Adam:
         self._clip, self._mesh = config.grad_clip, sae.mesh
         assert config.lr is not None  # the run says what an empty one means
         groups = [{"lr": config.lr, **group} for group in sae.param_groups(config.lr)]
+        self.parameters: list[nn.Parameter] = [p for group in groups for p in group["params"]]
+        # torch's kernel copies what does not lie in order, so it gets such a matrix turned
+        self._given = {p: p if p.is_contiguous() else nn.Parameter(p.detach().T) for p in self.parameters}
+        groups = [{**group, "params": [self._given[p] for p in group["params"]]} for group in groups]
         kind = torch.optim.AdamW if config.weight_decay > 0 else torch.optim.Adam
         settings: dict[str, Any] = {
             "betas": (config.beta1, config.beta2), "eps": config.eps, "weight_decay": config.weight_decay
@@ -34,7 +38,6 @@ class Adam:
             self.optimizer = kind(groups, **settings)
             self.fused = False
         self._peaks = [float(group["lr"]) for group in self.optimizer.param_groups]
-        self.parameters: list[nn.Parameter] = [p for g in self.optimizer.param_groups for p in g["params"]]
 
     def set_lr(self, factor: float) -> None:
         """Set every group to `factor` times its peak."""
@@ -48,30 +51,37 @@ class Adam:
             torch.nn.utils.clip_grads_with_norm_(self.parameters, self._clip, norm)
         return norm
 
-    def average(self) -> None:
-        """After backward, where several workers train: gradients of the batch from those of everybody's share."""
+    def take_gradients(self) -> None:
+        """After backward; where several workers train, gradients of the batch from those of everybody's share."""
         self._mesh.average_gradients({self._names[id(parameter)]: parameter for parameter in self.parameters})
+        for parameter, given in self._given.items():
+            if given is not parameter:
+                given.grad = None if parameter.grad is None else parameter.grad.T
 
     def zero_grad(self) -> None:
-        self.optimizer.zero_grad(set_to_none=True)
+        for each in (*self._given, *self._given.values()):
+            each.grad = None
+
+    def _state(self, parameter: nn.Parameter) -> dict[str, Tensor]:
+        """Adam's tensors of a parameter, of its shape; empty before the first step."""
+        given = self._given[parameter]
+        found = {key: torch.as_tensor(tensor) for key, tensor in self.optimizer.state.get(given, {}).items()}
+        return found if given is parameter else {key: t.T if t.dim() else t for key, t in found.items()}
 
     @torch.no_grad()
     def forget(self, entries: Mapping[str, Any]) -> None:
         """Zero the moments of some entries: parameter name → what indexes them. The count of steps goes on."""
         for parameter in self.parameters:
-            state = self.optimizer.state.get(parameter)
-            index = entries.get(self._names[id(parameter)])
-            if state and index is not None:
-                for key in _STATE[:2]:
-                    state[key][index] = 0.0
+            state, index = self._state(parameter), entries.get(self._names[id(parameter)])
+            for key in _STATE[:2] if state and index is not None else ():
+                state[key][index] = 0.0
 
     def tensors(self) -> dict[str, Tensor]:
         """The state by name: ``"W_enc.exp_avg"``, ``"W_enc.exp_avg_sq"``, ``"W_enc.step"``, …"""
         return {
-            f"{self._names[id(parameter)]}.{key}": torch.as_tensor(self.optimizer.state[parameter][key])
+            f"{self._names[id(parameter)]}.{key}": tensor
             for parameter in self.parameters
-            if parameter in self.optimizer.state
-            for key in _STATE
+            for key, tensor in self._state(parameter).items()
         }
 
     def load(self, tensors: Mapping[str, Tensor], source: str) -> None:
@@ -89,11 +99,12 @@ class Adam:
                     raise FormatError(
                         f"{name}.{key} is {list(loaded.shape)}, expected {list(parameter.shape)}.", where=source
                     )
-                # same strides as the parameter: the fused kernel walks both by position
-                state[key] = torch.empty_like(parameter, requires_grad=False).copy_(loaded)
+                given = self._given[parameter]
+                state[key] = torch.empty_like(given, requires_grad=False)
+                state[key].copy_(loaded if given is parameter else loaded.T)
             device = parameter.device if self.fused else torch.device("cpu")  # where torch keeps the count
             state["step"] = tensors[f"{name}.step"].to(device, torch.float32, copy=True)
-            self.optimizer.state[parameter] = state
+            self.optimizer.state[self._given[parameter]] = state
 
 
 Name = Literal["float32", "bfloat16", "float16"]

@@ -47,7 +47,7 @@ def measured(sae, x, y, dead):
     loss = sae.loss(mesh.rows(x), mesh.rows(y), step=LossState(0.7, mine, progress=0.8, steps=100))
     loss.total.backward()
     adam = Adam(sae, OptimizerConfig(lr=1e-3, grad_clip=None))
-    adam.average()
+    adam.take_gradients()
     grads = {name: each.grad for name, each in sae.named_parameters() if each.grad is not None}
     numbers = mesh.data.add(torch.stack([loss.total.detach(), loss.mse, loss.l0])) / mesh.data.size
     fired = mesh.data.add(loss.fired.int()) > 0

@@ -33,6 +33,7 @@ class Small(nn.Module):
 def _steps(module, adam, steps):
     for step in steps:
         module.backward(step)
+        adam.take_gradients()
         adam.clip()
         adam.optimizer.step()
 

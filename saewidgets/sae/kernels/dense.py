@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from saewidgets.sae.kernels.blocked import KnownGradients, row_weight
+from saewidgets.sae.kernels.product import product
 from saewidgets.sae.kernels.select import autocast_dtype, block_rows
 
 _aten = torch.ops.aten
@@ -145,7 +146,7 @@ def dense_step(
         reconstruction = torch.empty_like(target)
         squared = torch.zeros((), dtype=torch.float64)
         rows = min(block_rows(len(W_dec)), batch)
-        buffers = torch.empty(2, rows, len(W_dec))
+        scratch = torch.empty(rows, len(W_dec))
         if with_gradient:
             d_W_enc, d_W_dec = torch.zeros_like(W_enc), torch.zeros_like(W_dec)
             d_b_enc, d_b_dec = torch.zeros_like(b_enc), torch.zeros_like(b_dec)
@@ -154,9 +155,9 @@ def dense_step(
         for start in range(0, batch, rows):
             block = slice(start, min(start + rows, batch))
             count = block.stop - start
-            f = activation.forward(_product(inputs[block], enc, b_enc, buffers[0, :count]), buffers[1, :count])
+            f = activation.forward(_float_product(inputs[block], enc, b_enc), scratch[:count])
             low_f = f.to(dtype)
-            _product(low_f, dec, b_dec, reconstruction[block])
+            reconstruction[block] = _float_product(low_f, dec, b_dec)
             error = reconstruction[block] - target[block]
             squares = error.pow(2)
             if weights is not None:
@@ -171,7 +172,7 @@ def dense_step(
                 torch.neg(error, out=d_target[block])
             low_error = error.to(dtype)
             _accumulate(d_W_dec, low_f.T, low_error)
-            d_pre = activation.backward(_product(low_error, dec.T, bias, buffers[1, :count]))
+            d_pre = activation.backward(_float_product(low_error, dec.T, bias))
             _accumulate(d_W_enc, inputs[block].T, d_pre.to(dtype))
             d_b_enc += d_pre.sum(0)
             d_b_dec += error.sum(0)
@@ -192,11 +193,11 @@ def dense_step(
     return total, mse, penalty, reconstruction
 
 
-def _product(a: Tensor, b: Tensor, bias: Tensor | None, out: Tensor) -> Tensor:
-    """``a @ b + bias`` into the float32 tensor `out`, whatever the dtype of a and b."""
+def _float_product(a: Tensor, b: Tensor, bias: Tensor | None) -> Tensor:
+    """``a @ b + bias`` in float32, whatever the dtype of a and b."""
     if a.dtype == torch.float32:
-        return torch.mm(a, b, out=out) if bias is None else torch.addmm(bias, a, b, out=out)
-    out.copy_(a @ b)
+        return product(a, b, bias)
+    out = (a @ b).float()
     return out if bias is None else out.add_(bias)
 
 

@@ -13,6 +13,8 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from saewidgets.sae.kernels.product import product
+
 BLOCK_ELEMENTS = 1 << 22  # pre-activations per block: 16 MiB in float32
 MIN_ROWS = 32  # fewer rows than this waste the matrix product
 FEW = 1 / 32  # of all latents: with more than so many a dense step is as fast (measured from 384 → 4,096 on)
@@ -53,34 +55,39 @@ def block_rows(d_sae: int) -> int:
 
 
 def pre_activation_blocks(x: Tensor, W_enc: Tensor, b_enc: Tensor) -> Iterator[tuple[int, Tensor]]:
-    """(first row, pre-activations [rows, d_sae]) in float32. A block is valid until the next one is made."""
+    """(first row, pre-activations [rows, d_sae]) in float32."""
     dtype = autocast_dtype()
-    rows = block_rows(W_enc.shape[1])
-    buffer = torch.empty(min(rows, x.shape[0]), W_enc.shape[1])
-    if dtype == torch.float32:
-        for start in range(0, x.shape[0], rows):
-            block = x[start : start + rows]
-            yield start, torch.addmm(b_enc, block, W_enc, out=buffer[: block.shape[0]])
-        return
-    x, W_enc = x.to(dtype), W_enc.to(dtype)
+    rows, x, W_enc = block_rows(W_enc.shape[1]), x.to(dtype), W_enc.to(dtype)
+    buffer = torch.empty(0 if dtype == torch.float32 else min(rows, x.shape[0]), W_enc.shape[1])  # for what is cast
     for start in range(0, x.shape[0], rows):
         block = x[start : start + rows]
-        yield start, buffer[: block.shape[0]].copy_(block @ W_enc).add_(b_enc)
+        if dtype == torch.float32:
+            yield start, product(block, W_enc, b_enc)
+        else:
+            yield start, buffer[: block.shape[0]].copy_(block @ W_enc).add_(b_enc)  # adding mixed formats is slow
 
 
 def grouped_topk(pre: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """Values and indices of the k largest of every row [rows, n], in no particular order.
 
-    The k largest lie in the k groups with the largest maxima, so only those are searched.
+    The k largest lie in the k groups with the largest maxima, and are not below the least of those. Few others are not,
+    so only they are compared.
     """
     rows, n = pre.shape
     groups = n // _GROUP
     if n % _GROUP or groups < 2 * k:
         return pre.topk(k, dim=1, sorted=False)
     grouped = pre.view(rows, groups, _GROUP)
-    best = grouped.amax(2).topk(k, dim=1, sorted=False).indices
+    maxima, best = grouped.amax(2).topk(k, dim=1, sorted=False)
     candidates = grouped.gather(1, best[:, :, None].expand(rows, k, _GROUP)).view(rows, k * _GROUP)
-    values, where = candidates.topk(k, dim=1, sorted=False)
+    # "not below" rather than "above": what is not a number has to be found
+    row, where = (candidates < maxima.amin(1, keepdim=True)).logical_not_().nonzero().unbind(1)
+    counts = torch.bincount(row, minlength=rows)
+    place = torch.arange(len(row)) - (counts.cumsum(0) - counts).repeat_interleave(counts)
+    left = torch.full((rows, int(counts.max())), -torch.inf).index_put((row, place), candidates[row, where])
+    of_left = torch.zeros(left.shape, dtype=torch.int64).index_put((row, place), where)
+    values, chosen = left.topk(k, dim=1, sorted=False)
+    where = of_left.gather(1, chosen)
     return values, best.gather(1, where // _GROUP) * _GROUP + where % _GROUP
 
 

@@ -94,7 +94,7 @@ class _Encode(torch.autograd.Function):
         order, offsets = ctx.code.by_latent
         d_pre = grad.float()[order]
         rows = ctx.code.rows[order] % x.shape[0]
-        d_W_enc = bag_sum(x - b_dec if ctx.centred else x, rows, d_pre, offsets).T.contiguous()
+        d_W_enc = bag_sum(x - b_dec if ctx.centred else x, rows, d_pre, offsets).T
         sums = bag_sum(torch.ones(1, 1), torch.zeros_like(rows), d_pre, offsets).view(-1)
         # b_dec also shifts every encoder input: Σ over the batch of d_pre @ W_encᵀ
         d_b_dec = -(W_enc @ sums) if ctx.centred else None
