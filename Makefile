@@ -91,7 +91,7 @@ peers: $(STAMPS)/dev ## build the environments of the packages we compare with
 	$(PY) tools/make_peers.py
 
 bench: $(STAMPS)/dev ## training beside other packages: 22 minutes on two cores, after `make peers`
-	$(PY) benchmarks/bench_train_step.py
+	$(PY) benchmarks/bench_train_step.py --rounds 2
 	$(PY) benchmarks/bench_end_to_end.py
 	$(PY) benchmarks/report.py
 
