@@ -29,7 +29,7 @@ JS_SOURCES := $(wildcard package.json package-lock.json tsconfig*.json js/*.mjs)
 NOT_BROWSER := $(if $(filter 0,$(BROWSER)),and not browser)
 PYTEST := $(PY) -m pytest --numprocesses $(WORKERS) --maxprocesses 4 --dist loadfile
 
-.PHONY: help demo lab test test-all lint types js pytest ray long browser-ready postgresql-ready kernels peers faults floors bench clean distclean
+.PHONY: help demo lab test test-all lint types js pytest ray long browser-ready postgresql-ready kernels peers faults floors bench bench-all clean distclean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -90,8 +90,16 @@ test-all: test long faults floors ## every test there is: hours
 peers: $(STAMPS)/dev ## build the environments of the packages we compare with
 	$(PY) tools/make_peers.py
 
-bench: $(STAMPS)/dev ## every benchmark; each prints ratios measured in one run
-	@for file in benchmarks/bench_*.py; do echo "== $$file"; $(PY) "$$file"; done
+bench: $(STAMPS)/dev ## training beside other packages: some 22 minutes on two cores, after `make peers`
+	$(PY) benchmarks/bench_train_step.py --rounds 2
+	$(PY) benchmarks/bench_end_to_end.py
+	$(PY) benchmarks/report.py
+
+bench-all: bench ## every benchmark; each prints ratios measured in one run
+	$(PY) benchmarks/bench_train_step.py --scaling
+	$(PY) benchmarks/report.py
+	@for file in $(filter-out %_train_step.py %_end_to_end.py,$(wildcard benchmarks/bench_*.py)); do \
+	  echo "== $$file"; $(PY) "$$file"; done
 
 clean: ## remove build products and caches
 	rm -rf build dist saewidgets/widgets/static .pytest_cache .ruff_cache .mypy_cache .hypothesis test-results .coverage

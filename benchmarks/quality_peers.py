@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from sides import fed_model
 from torch import Tensor
 
 Job = SimpleNamespace
@@ -119,27 +120,6 @@ def sparsify(job: Job) -> Weights:
     from datasets import Dataset
     from sparsify import SparseCoderConfig, TrainConfig, Trainer
 
-    feed = batches(job)
-
-    class Place(torch.nn.Module):
-        """Stands where a layer of a language model would: puts out the next batch."""
-
-        def forward(self, ids: Tensor) -> Tensor:
-            return next(feed)[None] if ids.shape[1] == job.batch else torch.zeros(*ids.shape, job.d_in)
-
-    class Model(torch.nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.place, self.weight = Place(), torch.nn.Parameter(torch.zeros(1))
-            self.device, self.dummy_inputs = torch.device("cpu"), {"input_ids": torch.zeros(1, 3, dtype=torch.long)}
-
-        @property
-        def base_model(self) -> Any:
-            return self
-
-        def forward(self, input_ids: Tensor) -> Tensor:
-            return self.place(input_ids)
-
     rows = Dataset.from_dict({"input_ids": np.zeros((job.steps, job.batch), np.int8)}).with_format("torch")
     with tempfile.TemporaryDirectory() as folder:
         config = TrainConfig(
@@ -147,7 +127,7 @@ def sparsify(job: Job) -> Weights:
             lr_warmup_steps=job.warm_up, hookpoints=["place"], init_seeds=[job.seed], log_to_wandb=False,
             save_dir=folder, save_every=10**9, run_name="run",
         )
-        trainer = Trainer(config, rows, Model())
+        trainer = Trainer(config, rows, fed_model(batches(job), job.batch, job.d_in))
         trainer.fit()
     (sae,) = trainer.saes.values()
     return {
