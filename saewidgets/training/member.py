@@ -51,6 +51,7 @@ from saewidgets.training.progress import Narrator, ProgressMeter, RunLog
 from saewidgets.training.schedules import with_epochs
 from saewidgets.version import __version__
 
+KEPT_BYTES = 1 << 26  # most memory for what the model makes of the evaluated text, which is kept
 _COPIES = 4  # of every weight in float32: itself, its gradient, and the two moments of Adam
 
 
@@ -368,7 +369,7 @@ class Evaluations:
 
     def _measure(self, due: Mapping[Member, PendingSAE], prepared: TrainingInputs, check: Callable[[], None]) -> None:
         assert prepared.lm is not None
-        self._evaluator = self._evaluator or Evaluator(prepared.lm)
+        self._evaluator = self._evaluator or Evaluator(prepared.lm, KEPT_BYTES)
         config = next(iter(due)).config  # how text is read is the same for all
         tokens, settings = config.evaluation.tokens, config.activations
         subjects = [
