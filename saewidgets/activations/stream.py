@@ -264,6 +264,7 @@ class Windows(RowWindows):
         self._held: int | None = None
         self._rows: _Rows | None = None
         self._buffers: dict[str, Tensor] = {}
+        self._begun = 0  # rows of the first window that are in the buffers
 
     @property
     def layout(self) -> dict[str, Any]:
@@ -295,12 +296,19 @@ class Windows(RowWindows):
         done = _take_up(self._kept, of, found) if self._kept is not None else 0
         rows = _Rows(self, done)
         parts = self._empty(min(wanted, _SCALE_ROWS), self.lm.device)
+        is_first = not done and not self.reads_ahead and self._place == self.lm.device
+        if is_first:  # the first window begins with these rows
+            self._rows, self._buffers = rows, self._buffer()
         try:
             while done < wanted:
-                count = rows.fill({name: part[: wanted - done] for name, part in parts.items()}, check)
-                for name, part in parts.items():
+                into = parts
+                if is_first and done < self.window:
+                    into = {name: target[done:] for name, target in self._buffers.items()}
+                count = rows.fill({name: part[: wanted - done] for name, part in into.items()}, check)
+                for name, part in into.items():
                     found[name].add(part[:count])
                 done += count
+                self._begun = min(done, self.window) if is_first else 0
                 if self._on_measured is not None:
                     self._on_measured(done, wanted)
         finally:
@@ -325,9 +333,10 @@ class Windows(RowWindows):
 
     def _fill(self, number: int, targets: Mapping[str, Tensor], check: Check) -> None:
         """Compute window `number`; those that follow one another need no forward twice."""
-        if self._rows is None or self._rows.next_row != number * self.window:
-            self._rows = _Rows(self, number * self.window)
-        filled = 0
+        filled, self._begun = 0 if number else self._begun, 0
+        first = number * self.window + filled
+        if self._rows is None or self._rows.next_row != first:
+            self._rows = _Rows(self, first)
         try:
             while filled < self.window:
                 filled += self._rows.fill({name: target[filled:] for name, target in targets.items()}, check)
@@ -337,7 +346,7 @@ class Windows(RowWindows):
 
     def _release(self) -> None:
         super()._release()
-        self._held, self._rows, self._buffers = None, None, {}
+        self._held, self._rows, self._buffers, self._begun = None, None, {}, 0
 
     def _buffer(self) -> dict[str, Tensor]:
         return self._empty(self.window, self._place)

@@ -258,9 +258,12 @@ class EvaluationConfig(Config):
 
     every_steps: CountOrNone = Field(
         default=None, title="Evaluate every (steps)",
-        description="Empty means ten times per run; less in a run so short that evaluations would read more than it.",
+        description="Empty: up to ten times per run, so that evaluations take at most 5 % of its time.",
     )
-    tokens: Sample = Field(default=16_384, title="Evaluation tokens", description="Held-out tokens per evaluation.")
+    tokens: Sample | None = Field(
+        default=None, title="Evaluation tokens",
+        description="Held-out tokens per evaluation. Empty: up to 16,384, as many as these 5 % allow.",
+    )
 
 
 class CheckpointConfig(Config):

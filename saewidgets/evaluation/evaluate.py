@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,6 +17,7 @@ from saewidgets.evaluation.ce import CrossEntropy, ce_loss_score, kl_div_score
 from saewidgets.evaluation.metrics import ratio
 from saewidgets.evaluation.place import PlacedSAE
 from saewidgets.lm import (
+    ForwardTrace,
     HookPoint,
     LoadedModel,
     capture,
@@ -97,13 +97,16 @@ class Subject:
 
 
 class Evaluator:
-    """Evaluates SAEs of one language model; what it found out about the model is kept for the next time."""
+    """Evaluates SAEs of one language model; what it found out about the model is kept for the next time. So is, up to
+    `room` bytes, what forwards came upon at the hook points: they are not repeated for the same contexts, as long as
+    nobody changes the model."""
 
-    def __init__(self, lm: LoadedModel) -> None:
-        self.lm = lm
+    def __init__(self, lm: LoadedModel, room: int = 0) -> None:
+        self.lm, self.keeps, self._room = lm, room > 0, room
         self._resumable: dict[str, bool] = {}
+        self._traces: dict[tuple[object, ...], ForwardTrace] = {}
 
-    @cached_property
+    @functools.cached_property
     def losses(self) -> CrossEntropy:
         """The losses of the model. Raises `ConfigError` if it does not predict the next token."""
         return CrossEntropy(self.lm)
@@ -113,6 +116,15 @@ class Evaluator:
         if point.name not in self._resumable:
             self._resumable[point.name] = resumable(self.lm.model, point)
         return self._resumable[point.name]
+
+    def reached(self, points: Iterable[str], ids: Tensor, run: Callable[[], ForwardTrace]) -> ForwardTrace:
+        """What a forward of `ids` comes upon at `points`: kept, or by `run`."""
+        key = (*points, ids.shape, ids.cpu().numpy().tobytes())
+        if (found := self._traces.get(key)) is None:
+            found = run()
+            if found.nbytes <= self._room:
+                self._traces[key], self._room = found, self._room - found.nbytes
+        return found
 
     def evaluate(
         self,
@@ -138,22 +150,21 @@ class Evaluator:
                 stack.enter_context(evaluating(each.sae))
             stack.enter_context(torch.no_grad())
             if losses is None:
-                return _reconstructions(placed, lm, batches)
+                return self._reconstructions(placed, batches)
             known = [None if divergence else each.baseline for each in subjects]
             return _Pass(self, placed, known, batches, divergence, mean_ablation).run()
 
-
-def _reconstructions(
-    placed: Sequence[PlacedSAE], lm: LoadedModel, batches: Batches
-) -> list[tuple[dict[str, float], Any]]:
-    """Without the cross-entropy; the model is not run further than that takes."""
-    names = list(_points(placed))
-    for ids, kept, _ in batches:
-        batches.run_check()
-        found = capture(lm.model, names, ids)
-        for each in placed:
-            each.take(found, kept)
-    return [_found(each) for each in placed]
+    def _reconstructions(
+        self, placed: Sequence[PlacedSAE], batches: Batches
+    ) -> list[tuple[dict[str, float], Tensor]]:
+        """Without the cross-entropy; the model is not run further than that takes."""
+        names = list(_points(placed))
+        for ids, kept, _ in batches:
+            batches.run_check()
+            trace = self.reached(names, ids, lambda ids=ids: ForwardTrace(capture(self.lm.model, names, ids), {}))  # type: ignore[misc]
+            for each in placed:
+                each.take(trace.found, kept)
+        return [_found(each) for each in placed]
 
 
 def _points(placed: Sequence[PlacedSAE]) -> dict[str, HookPoint]:
@@ -177,6 +188,7 @@ class _Pass:
     ) -> None:  # fmt: skip
         self._placed, self._known, self._batches = placed, known, batches
         self._lm, self._losses, self._divergence = evaluator.lm, evaluator.losses, divergence
+        self._reached = evaluator.reached
         self._points = _points(placed)
         self._written = {each.written.name: each.written for each in placed}
         self._unknown = [
@@ -185,7 +197,7 @@ class _Pass:
             )
         ]  # fmt: skip
         self._means = self._measure_means() if mean_ablation else {}
-        several = len(placed) > 1 or bool(self._unknown) or mean_ablation
+        several = len(placed) > 1 or bool(self._unknown) or mean_ablation or evaluator.keeps
         self._resumable = {name for name, p in self._written.items() if several and evaluator.resumes(p)}
         # What a single SAE makes of the activations goes into the very forward that computes them.
         self._within = not self._unknown and not self._means and not self._resumable
@@ -214,7 +226,9 @@ class _Pass:
         if not self._unknown:
             run = lambda: forward(model, ids)  # noqa: E731
         self._batches.run_check()
-        reached = note_points(model, list(self._points.values()), run, whole=bool(self._unknown))
+        note = functools.partial(note_points, model, list(self._points.values()), run, whole=bool(self._unknown))
+        whole = note() if self._unknown else None
+        reached = self._reached(self._points, ids, note if whole is None else lambda: whole)
         if clean:
             self._loss["clean"] += losses.loss(clean[0], ids, counted)[0]
 

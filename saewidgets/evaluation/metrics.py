@@ -14,6 +14,8 @@ import math
 import torch
 from torch import Tensor
 
+from saewidgets.sae.kernels.select import SparseCode
+
 _SUMS = ("error", "square", "hat_square", "dot", "norm", "hat_norm", "l1", "cosine", "l2_ratio", "legacy")
 
 
@@ -30,8 +32,8 @@ class ReconstructionStats:
         self._ratios = 0  # tokens in the sum "legacy"
 
     @torch.no_grad()
-    def update(self, x: Tensor, reconstruction: Tensor, latents: Tensor) -> None:
-        """Add tokens: x and its reconstruction ``[n, d_out]`` in the same units, latents ``[n, d_sae]``."""
+    def update(self, x: Tensor, reconstruction: Tensor, latents: Tensor | SparseCode) -> None:
+        """Add tokens: x and its reconstruction ``[n, d_out]`` in the same units, latents ``[n, d_sae]`` or few."""
         n = x.shape[0]
         if n == 0:
             return
@@ -49,8 +51,12 @@ class ReconstructionStats:
         self._sums["hat_norm"] += hat_norm.sum()
         self._sums["cosine"] += torch.where(product > 0, dot / product.clamp_min(tiny), 0.0).sum()
         self._sums["l2_ratio"] += torch.where(norm > 0, hat_norm / norm.clamp_min(tiny), 0.0).sum()
-        self._sums["l1"] += torch.linalg.vector_norm(latents, 1, dtype=torch.float64)
-        self.firing_counts += (latents != 0).sum(0)
+        values = latents.values if isinstance(latents, SparseCode) else latents
+        self._sums["l1"] += torch.linalg.vector_norm(values, 1, dtype=torch.float64)
+        if isinstance(latents, SparseCode):
+            self.firing_counts += torch.bincount(latents.latents[values != 0], minlength=latents.d_sae)
+        else:
+            self.firing_counts += (latents != 0).sum(0)
 
     @torch.no_grad()
     def update_legacy(self, x: Tensor, reconstruction: Tensor) -> None:

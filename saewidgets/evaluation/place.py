@@ -83,8 +83,8 @@ def _reconstruct(sae: SAE, scaler: Scaler, stats: ReconstructionStats, rows: Ten
     with torch.autocast(rows.device.type, enabled=False):
         for part, wanted in zip(rows.split(step), target.split(step), strict=True):
             scaled = scaler.apply(part)
-            latents = sae.encode(scaled)
-            parts.append(scaler.undo(sae.decode(latents, scaled).float()))
+            reconstruction, latents = sae.reconstruct(scaled)
+            parts.append(scaler.undo(reconstruction.float()))
             stats.update(wanted, parts[-1], latents)
     found = torch.cat(parts) if parts else target
     if len(found):

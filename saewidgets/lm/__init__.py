@@ -5,13 +5,13 @@ from saewidgets.lm.hooks import before_head, capture, evaluating, forward, hooke
 from saewidgets.lm.loading import LoadedModel, load_model, load_tokenizer, wrap_model
 from saewidgets.lm.model_config import check_context
 from saewidgets.lm.model_info import ModelFacts, model_facts
-from saewidgets.lm.partial_forward import note_points, resumable, resumed
+from saewidgets.lm.partial_forward import ForwardTrace, note_points, resumable, resumed
 from saewidgets.lm.remote_code import allow_remote_code
 from saewidgets.lm.tokens import SpecialTokens, TokenText, separator_id, special_tokens
 
 __all__ = [
-    "HookError", "HookPoint", "LoadedModel", "ModelFacts", "SpecialTokens", "TokenText", "allow_remote_code",
-    "before_head", "capture", "check_context", "evaluating", "find_blocks", "forward", "hook_points", "hooked",
-    "input_device", "load_model", "load_tokenizer", "model_facts", "note_points", "resolve_hook", "resumable",
-    "resumed", "separator_id", "special_tokens", "spliced", "wrap_model",
+    "ForwardTrace", "HookError", "HookPoint", "LoadedModel", "ModelFacts", "SpecialTokens", "TokenText",
+    "allow_remote_code", "before_head", "capture", "check_context", "evaluating", "find_blocks", "forward",
+    "hook_points", "hooked", "input_device", "load_model", "load_tokenizer", "model_facts", "note_points",
+    "resolve_hook", "resumable", "resumed", "separator_id", "special_tokens", "spliced", "wrap_model",
 ]  # fmt: skip

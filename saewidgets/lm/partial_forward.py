@@ -35,6 +35,12 @@ class ForwardTrace:
     found: dict[str, Tensor]  # hook name → activation ``[batch, context, width]``, in the order of computation
     returned: dict[nn.Module, Any]  # block → what it returned, of those behind which a forward may go on
 
+    @property
+    def nbytes(self) -> int:
+        """Memory of its tensors."""
+        tensors = (*self.found.values(), *map(first_tensor, self.returned.values()))
+        return sum({store.data_ptr(): store.nbytes() for store in (x.untyped_storage() for x in tensors)}.values())
+
 
 def note_points(
     model: nn.Module, points: Sequence[HookPoint], run: Callable[[], object], *, whole: bool

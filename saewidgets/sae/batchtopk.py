@@ -49,6 +49,9 @@ class BatchTopKSAE(TopKBase):
     def _select(self, x: Tensor) -> SparseCode:
         return batch_topk_code(x, self.W_enc.detach(), self.b_enc.detach(), self.cfg.k)
 
+    def _bar(self) -> Tensor:
+        return self.threshold - self.b_enc
+
     def _fast_path(self, x: Tensor, target: Tensor) -> bool:
         return self.training and self.mesh.size == 1 and super()._fast_path(x, target)
 

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from saewidgets.config.sae import GatedConfig
 from saewidgets.sae.base import SAE, Loss, LossState
 from saewidgets.sae.kernels.blocked import Rows, View, squares
+from saewidgets.sae.kernels.sparse import Few
 
 
 class GatedSAE(SAE):
@@ -57,6 +58,9 @@ class GatedSAE(SAE):
 
     def activate(self, pre: Tensor) -> Tensor:
         return _gated(pre, self.b_gate, self.r_mag, self.b_mag)
+
+    def _values(self, few: Few) -> Tensor:
+        return _gated(few.pre, *map(few.each, (self.b_gate, self.r_mag, self.b_mag)))
 
     def _loss(self, x: Tensor, target: Tensor, step: LossState) -> Loss:
         coefficient = self.penalty_weight(step)

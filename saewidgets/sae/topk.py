@@ -122,6 +122,9 @@ class TopKSAE(TopKBase):
     def _select(self, x: Tensor) -> SparseCode:
         return topk_code(x, self.W_enc.detach(), self.b_enc.detach(), self.cfg.k)
 
+    def _active(self, x: Tensor) -> SparseCode:
+        return self._select(self._centred(x))
+
 
 class AbsTopKSAE(LoadedSAE):
     """AbsTopK autoencoder."""

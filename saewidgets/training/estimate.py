@@ -3,8 +3,8 @@
 Sizes come from the shapes alone. What the allocator keeps back, and what a library needs at its peak, is only a
 rough addition ("Working memory"), so the estimate is to be read as "about this much".
 `model_flops` and `sae_flops` count the work of a run, so that a rate measured with one run (or with one matrix
-product) tells something about another. Evaluations are counted by themselves: of a short run they are most of the
-time, of a long one next to nothing.
+product) tells something about another. Evaluations are counted by themselves; `with_evaluations` decides by that
+count, not by a clock, how many a run has: it has the same ones wherever and however often it is resumed.
 """
 
 import math
@@ -15,7 +15,7 @@ from typing import Literal
 
 from saewidgets.config.hook_names import layer_of
 from saewidgets.config.training import TrainingConfig
-from saewidgets.training.schedules import checkpoint_interval, evaluation_interval
+from saewidgets.training.schedules import PER_RUN, checkpoint_interval, evaluation_interval
 
 _FLOAT = 4
 _DTYPE_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
@@ -26,6 +26,11 @@ _SPARSE = frozenset({"topk", "batchtopk", "matryoshka"})
 _ADAM = 300  # per parameter: 28 bytes read and written; a core moves about one byte in the time of ten operations
 _GATHER = 4  # times slower than a product: rows of W_dec are read one by one
 _SELECT = 60  # per latent: pre-activations written, read again, compared
+_LOW = 1 / 4  # time of a product in bfloat16 or float16, in that of one in float32: evaluations are in float32
+KEPT_BYTES = 1 << 26  # most memory for what the model makes of the evaluated text, which is kept between evaluations
+_SHARE = 0.04  # of the operations of a run for evaluations: at most 5 % of its time, as the count is rough
+_FEWEST, _MOST = 3, 16_384  # evaluations, before they read less text; tokens of one
+_LEAST = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +41,7 @@ class ModelSize:
     d_model: int
     n_layers: int
     vocab_size: int | None = None
+    is_causal: bool = True  # whether it predicts the next token
 
 
 Label = Literal["Model", "SAE", "Activations", "Working memory"]
@@ -132,23 +138,68 @@ def _runtime(device: str) -> int:
 
 # Floating-point operations: a product of [m, n] and [n, p] counts 2 m n p. With `sparse`, k-sparse latents are decoded
 # as such (the CPU's kernels), not as a dense matrix.
+def with_evaluations(config: TrainingConfig, model: ModelSize, held_out: int | None = None) -> TrainingConfig:
+    """`config` with what it leaves empty of `evaluation` filled in, so that evaluations take at most 5 % of the run's
+    time: up to ten on up to 16,384 tokens; of a short run three or more on fewer tokens, and in the end one on 256.
+    `held_out`: how many tokens there are, if that is known."""
+    given, work = config.evaluation, _training_cost([config], model) * config.steps * config.batch_size
+    budget = _SHARE * work / config.parallel.workers  # the first evaluates, the others wait
+
+    def fit(number: int, tokens: int) -> bool:
+        return _evaluations_cost(config, model, number, min(tokens, held_out or tokens)) <= budget
+
+    fewest = math.ceil(config.steps / given.every_steps) if given.every_steps else min(_FEWEST, config.steps)
+    sizes = [given.tokens] if given.tokens else [_MOST >> n for n in range((_MOST // _LEAST).bit_length())]
+    tokens = next((each for each in sizes if fit(fewest, each)), sizes[-1])
+    number = next((each for each in range(PER_RUN, 1, -1) if fit(each, tokens)), 1)
+    every = given.every_steps or math.ceil(config.steps / number)
+    return config.replace(**{"evaluation.every_steps": every, "evaluation.tokens": tokens})
+
+
 def evaluation_share(configs: Sequence[TrainingConfig], model: ModelSize, *, sparse: bool = True) -> float:
-    """Operations of all evaluations of trainings that share one forward, as a share of those of their training. An
-    evaluation takes one forward to the deepest hook, and for every autoencoder its own forward, what of the model comes
-    behind its hook, and the loss."""
-    first = configs[0]
-    alone = first.corpus.kind == "activations" and not first.corpus.cross_entropy  # the autoencoder without the model
-    block = 2 * _block_parameters(model) + 4 * first.context_size * model.d_model
-    vocabulary = model.vocab_size or 0
-    per_token = 0.0 if alone else block * max(_blocks(each) for each in configs)
-    for each in configs:
-        per_token += _reconstruction_flops(each, model.d_model, sparse)
-        if not alone:
-            per_token += block * max(0, model.n_layers - _blocks(each)) + (2 * model.d_model + _SELECT) * vocabulary
-    number = math.ceil(first.steps / evaluation_interval(first))
-    training = max(model_flops(each, model) for each in configs)
-    training += sum(sae_flops(each, model.d_model, sparse=sparse) for each in configs)
-    return number * first.evaluation.tokens * per_token / (training * first.steps * first.batch_size)
+    """Work of all evaluations of trainings that share one forward, as a share of that of their training."""
+    deepest, total = max(configs, key=_blocks), 0.0
+    for config in (with_evaluations(each, model) for each in configs):
+        number, tokens = math.ceil(config.steps / evaluation_interval(config)), config.evaluation.tokens or _MOST
+        shares = config.hook_names != deepest.hook_names  # what comes before its hook
+        total += _evaluations_cost(config, model, number, tokens, sparse=sparse, shares=shares)
+    return total / (_training_cost(configs, model, sparse=sparse) * configs[0].steps * configs[0].batch_size)
+
+
+def _training_cost(configs: Sequence[TrainingConfig], model: ModelSize, *, sparse: bool = True) -> float:
+    """Work per training token, in operations of a float32 product."""
+    forward = max(model_flops(each, model) * _slowness(each.model_dtype) for each in configs)
+    return forward + sum(
+        sae_flops(each, model.d_model, sparse=sparse) * _slowness(each.precision) for each in configs
+    )
+
+
+def _evaluations_cost(
+    config: TrainingConfig, model: ModelSize, number: int, tokens: int, *, sparse: bool = True, shares: bool = False
+) -> float:
+    """Work of `number` evaluations on `tokens` tokens, in operations of a float32 product. The first takes a forward to
+    the hook (unless it `shares` another's) and, as the model is by itself and with zeros in the place, two from there
+    on; each one the autoencoder's own forward and the model's from there on, and again to the hook where that is not
+    kept."""
+    tokens = math.ceil(tokens / config.context_size) * config.context_size
+    own = number * tokens * _reconstruction_flops(config, model.d_model, sparse)
+    if config.corpus.kind == "activations" and not config.corpus.cross_entropy:
+        return own
+    block, before = 2 * _block_parameters(model) + 4 * config.context_size * model.d_model, 0.0
+    width = len(config.hook_names) + model.is_causal
+    is_kept = tokens * width * model.d_model * _DTYPE_BYTES[config.model_dtype] <= KEPT_BYTES
+    if not shares:
+        before = _blocks(config) * block * (1 if is_kept else number)
+    behind = 0.0
+    if model.is_causal:
+        behind = block * max(0, model.n_layers - _blocks(config)) + (2 * model.d_model + _SELECT) * (
+            model.vocab_size or 0
+        )
+    return own + _slowness(config.model_dtype) * tokens * (before + (2 + number) * behind)
+
+
+def _slowness(dtype: str) -> float:
+    return 1.0 if dtype == "float32" else _LOW
 
 
 def model_flops(config: TrainingConfig, model: ModelSize) -> float:

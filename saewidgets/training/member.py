@@ -43,6 +43,7 @@ from saewidgets.training.checkpoint import (
     remove_checkpoint,
 )
 from saewidgets.training.environment import compare, describe_environment, recorded
+from saewidgets.training.estimate import KEPT_BYTES, ModelSize, with_evaluations
 from saewidgets.training.export import exported, metadata, save_final
 from saewidgets.training.loop import Trainer
 from saewidgets.training.parallel import AgreedControl, from_first, gathered, placed
@@ -168,7 +169,7 @@ class Member:
 
     def start(self, prepared: TrainingInputs, meter: ProgressMeter, control: Control, evaluations: Evaluations) -> None:
         self.prepared = prepared
-        self.config = with_epochs(self.config, prepared.stream.tokens_per_epoch)
+        self.config = self._with_evaluations(with_epochs(self.config, prepared.stream.tokens_per_epoch), prepared)
         total = self.config.steps * self.config.batch_size
         meter.set_total(total)
         require_room(self.config, prepared.stream.d_in, prepared.stream.d_out, prepared.device)
@@ -207,6 +208,18 @@ class Member:
             if whole is not sae:
                 sae.load_state_dict(self.mesh.spread(whole.state_dict()))
         self.write_record("running")
+
+    def _with_evaluations(self, config: TrainingConfig, prepared: TrainingInputs) -> TrainingConfig:
+        """What is left empty of the evaluations, filled in; a run that is resumed goes on as it began."""
+        saved = self.mesh.told(lambda: self.checkpoint and self.checkpoint.state["config"]["evaluation"])
+        if saved is not None:
+            return config.replace(evaluation={**saved, **config.evaluation.model_dump(exclude_none=True)})
+        lm, stream = prepared.lm, prepared.stream
+        size = ModelSize(None, stream.d_in, 0)
+        if lm is not None:
+            parameters = sum(p.numel() for p in lm.model.parameters())
+            size = ModelSize(parameters, lm.d_model, lm.n_layers, lm.vocab_size, lm.is_causal)
+        return with_evaluations(config, size, stream.n_held_out * config.context_size)
 
     def _start_from(self, named: str, sae: SAE, prepared: TrainingInputs) -> None:
         """After the trainer is made, as a checkpoint is loaded: latents that start anew do so as in any other run."""
@@ -352,6 +365,7 @@ class Evaluations:
             return _shown(known[1])
         prepared, tokens = training.prepared, training.config.evaluation.tokens
         assert prepared is not None
+        assert tokens is not None  # filled in at the start
         if prepared.lm is None:
             assert isinstance(prepared.stream, StoredStream)
             parts = prepared.stream.held_out(tokens, check)
@@ -368,9 +382,10 @@ class Evaluations:
 
     def _measure(self, due: Mapping[Member, PendingSAE], prepared: TrainingInputs, check: Callable[[], None]) -> None:
         assert prepared.lm is not None
-        self._evaluator = self._evaluator or Evaluator(prepared.lm)
+        self._evaluator = self._evaluator or Evaluator(prepared.lm, KEPT_BYTES)
         config = next(iter(due)).config  # how text is read is the same for all
         tokens, settings = config.evaluation.tokens, config.activations
+        assert tokens is not None
         subjects = [
             Subject(
                 what.sae, each.config.hook_name, each.config.hook_name_out, what.scaler,

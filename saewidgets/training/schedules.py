@@ -97,7 +97,7 @@ def _first(value: int | None, default: int) -> int:
     return default if value is None else value
 
 
-_PER_RUN = 10  # evaluations and checkpoints per run where the configuration leaves the interval empty
+PER_RUN = 10  # evaluations (at most) and checkpoints per run where the configuration leaves the interval empty
 
 
 def with_epochs(config: TrainingConfig, tokens_per_epoch: int) -> TrainingConfig:
@@ -127,15 +127,15 @@ def checkpoint_interval(config: TrainingConfig) -> int:
 
 
 def evaluation_interval(config: TrainingConfig) -> int:
-    """Steps from one evaluation to the next. Where the configuration leaves it empty, training reads at least as many
-    tokens in between as an evaluation does: a short run would spend nearly all of its time on them."""
+    """Steps from one evaluation to the next. `estimate.with_evaluations` fills it in when a run starts; runs of earlier
+    versions that are resumed leave it empty and go on as they began, with ten evaluations or fewer."""
     return config.evaluation.every_steps or max(
-        _tenth(config), math.ceil(config.evaluation.tokens / config.batch_size)
+        _tenth(config), math.ceil((config.evaluation.tokens or 0) / config.batch_size)
     )
 
 
 def _tenth(config: TrainingConfig) -> int:
-    return math.ceil(config.steps / _PER_RUN)
+    return math.ceil(config.steps / PER_RUN)
 
 
 def evaluations_left(config: TrainingConfig, step: int) -> int:

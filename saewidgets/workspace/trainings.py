@@ -15,7 +15,6 @@ from saewidgets.config import (
     ActivationCorpus,
     ActivationsConfig,
     DemoCorpus,
-    EvaluationConfig,
     OptimizerConfig,
     TopKConfig,
     TrainingConfig,
@@ -58,7 +57,6 @@ def demo_config() -> TrainingConfig:
         batch_size=1024,
         optimizer=OptimizerConfig(lr=2.5e-3),
         activations=ActivationsConfig(model_batch_size=16, shuffle_tokens=65_536),
-        evaluation=EvaluationConfig(tokens=16_384),
     )
 
 

@@ -177,13 +177,32 @@ def _counted(lm: LoadedModel) -> list[int]:
     return forwards
 
 
+@pytest.mark.parametrize("norm_tokens", [256, 300, 320, 450])
+def test_the_first_window_begins_with_what_the_scale_was_measured_on(
+    lm: LoadedModel, packed: PackedTokens, norm_tokens: int
+) -> None:
+    lm = altered(lm, lambda model: None)
+    forwards = _counted(lm)
+    config = stream_config(shuffle_tokens=320, norm_tokens=norm_tokens)
+    expected = take(ActivationStream(lm, packed, config, 5), 0, 30)
+    plain = len(forwards)
+    stream = ActivationStream(lm, packed, config, 5)
+    stream.estimate_scale()
+    for each, found in zip(expected, take(stream, 0, 30), strict=True):
+        assert torch.equal(each, found)
+    assert len(forwards) - 2 * plain <= (norm_tokens > 320) * 5
+    forwards.clear()
+    stream.estimate_covariance()
+    assert torch.equal(take(stream, 11, 1)[0], expected[11])
+
+
 def test_streams_that_share_windows_read_what_they_would_alone(lm: LoadedModel, packed: PackedTokens) -> None:
     lm = altered(lm, lambda model: None)
     forwards = _counted(lm)
     configs = [stream_config(hook_name=name) for name in SEVERAL]
     alone = [ActivationStream(lm, packed, config, 5) for config in configs]
-    expected = [take(stream, 3, 12) for stream in alone]
     scales = [stream.estimate_scale() for stream in alone]
+    expected = [take(stream, 3, 12) for stream in alone]
     per_stream = len(forwards) // len(SEVERAL)
     forwards.clear()
 

@@ -147,6 +147,11 @@ def test_each_has_the_bits_that_it_has_alone(
     again = [metrics for metrics, _ in Evaluator(lm).evaluate(known, ids, batch_size=2, **settings)]
     assert again == alone
     assert [_alone(each, lm, ids, batch_size=2, **settings) for each in known] == alone
+    for room in (1 << 14, 1 << 24):  # for some of the forwards, for all
+        keeping = Evaluator(lm, room)
+        for some in (subjects, known, known[:1]):
+            again = [metrics for metrics, _ in keeping.evaluate(some, ids, batch_size=2, **settings)]
+            assert again == alone[: len(some)]
     some = [known[0], subjects[1], known[3]]  # of others the baseline is still to be measured
     assert [m for m, _ in Evaluator(lm).evaluate(some, ids, batch_size=2, **settings)] == [alone[n] for n in (0, 1, 3)]
 
@@ -185,6 +190,11 @@ def test_shared_forwards_are_computed_once(lm: LoadedModel) -> None:
     known = [replace(each, baseline=Baseline(1.0, 2.0)) for each in layers]
     assert blocks_of(known) == [0, 1, 1, 2, 2, 2]  # left behind the deepest place
     assert blocks_of(known[:1]) == [0, 1, 2]  # one by itself: within one forward
+    evaluator = Evaluator(lm, 1 << 20)
+    blocks_of(layers)
+    assert blocks_of(known) == [1, 2, 2, 2]
+    blocks_of(known[1:])
+    assert blocks_of(known[1:]) == [2, 2]
 
 
 def test_it_can_be_ended_between_forwards_and_leaves_nothing(lm: LoadedModel, subjects: list[Subject]) -> None:

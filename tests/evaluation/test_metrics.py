@@ -7,6 +7,8 @@ import pytest
 import torch
 
 from saewidgets.evaluation import ReconstructionStats
+from saewidgets.sae.kernels.select import SparseCode
+from tests.sae.cases import ALL, aim, batch, make
 
 
 def _data(n: int, seed: int = 0, d: int = 6, m: int = 9) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -126,3 +128,30 @@ def test_without_variation_or_tokens_ratios_are_nan() -> None:
     assert math.isnan(stats.result()["l0"])
     constant = np.ones((5, 2))
     assert math.isnan(_stats(constant, constant, np.ones((5, 1))).result()["fvu"])
+
+
+@pytest.mark.parametrize("normalisation", ["none", "layer_norm"])
+@pytest.mark.parametrize("name", ALL)
+def test_few_latents_give_the_numbers_of_all(name: str, normalisation: str) -> None:
+    sae = make(name, d_in=64, d_sae=960, seed=3, normalize_activations=normalisation).eval()
+    with torch.no_grad():
+        if name in ("batchtopk", "matryoshka"):
+            sae.threshold.fill_(8.0)
+        elif name == "gated":
+            sae.b_gate -= 8.0
+            sae.b_mag[::7] = -100.0  # latents that are zero behind open gates
+        elif name != "topk":
+            sae.b_enc -= 8.0
+    x = batch(200, d_in=64)
+    target, dense = aim(sae, x), sae.encode(x)
+    reconstruction, code = sae.reconstruct(x)
+    assert isinstance(code, SparseCode)
+    assert 0 < len(code.values) < dense.numel() / 32
+    found, expected = (ReconstructionStats(sae.d_out, sae.d_sae) for _ in range(2))
+    found.update(target, reconstruction, code)
+    expected.update(target, sae.decode(dense, x), dense)
+    assert found.result() == pytest.approx(expected.result(), rel=1e-5)
+    assert found.firing_counts.equal(expected.firing_counts)
+    for same in (sae.double(), sae.float().train()):  # no few latents there
+        values = same.reconstruct(x)[1]
+        assert isinstance(values, torch.Tensor)

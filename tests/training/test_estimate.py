@@ -1,5 +1,7 @@
 """The estimate before Start: sizes by hand, and no torch."""
 
+import math
+from dataclasses import replace
 
 import pytest
 
@@ -12,6 +14,7 @@ from saewidgets.training.estimate import (
     model_flops,
     sae_flops,
     sae_parameters,
+    with_evaluations,
 )
 from tests.training.fakes import SAES
 
@@ -119,20 +122,67 @@ def test_together_by_hand():
 
 
 def test_evaluations_by_hand():
-    """Of 16,384 tokens, at most ten and not before training read as many: one forward of all blocks, the
-    output layer, the SAE's forward."""
+    """The first takes the blocks to the hook and twice those behind it with the output layer, every one the SAE's
+    forward and what is behind."""
     model = ModelSize(parameters=None, d_model=256, n_layers=4, vocab_size=1000)
     config = CONFIG.replace(
-        hook_name="blocks.1.hook_resid_post", context_size=64, batch_size=1000, tokens=100_000, sae=STANDARD
+        hook_name="blocks.1.hook_resid_post", context_size=64, batch_size=1000, tokens=100_000, sae=STANDARD,
+        **{"evaluation.every_steps": 17, "evaluation.tokens": 1000},
     )
     block = 2 * 12 * 256**2 + 4 * 64 * 256
-    forward = 4 * block + (2 * 256 + 60) * 1000 + (4 * 256 + 60) * 512
-    share = 16_384 * forward / (100_000 * (model_flops(config, model) + sae_flops(config, 256)))  # of one
-    assert evaluation_share([config.replace(tokens=10_000_000)], model) == pytest.approx(10 * share / 100)
-    share *= 6  # at steps 17, 34, … of 100
-    assert evaluation_share([config], model) == pytest.approx(share)
+    behind, own = 2 * block + (2 * 256 + 60) * 1000, (4 * 256 + 60) * 512
+    work = 1024 * (2 * block + 2 * behind + 6 * (behind + own))  # at steps 17, 34, … of 100, whole contexts
+    assert evaluation_share([config], model) == pytest.approx(
+        work / (100_000 * (model_flops(config, model) + sae_flops(config, 256)))
+    )
+    encoder = replace(model, is_causal=False)
+    assert evaluation_share([config], encoder) == pytest.approx(
+        1024 * (2 * block + 6 * own) / (100_000 * (model_flops(config, model) + sae_flops(config, 256)))
+    )
     several = [config.replace(hook_name=f"blocks.{layer}.hook_resid_post") for layer in (0, 1)]
-    assert evaluation_share(several, model) > 1.2 * share  # what is before the hooks runs once, each step by itself
+    assert evaluation_share(several, model) > 1.2 * evaluation_share([config], model)  # each step by itself
+
+
+MODELS = {
+    "minilm": (ModelSize(22_000_000, 384, 6, 30_522, is_causal=False), "blocks.2.hook_resid_post"),
+    "demo": (ModelSize(3_672_320, 256, 4, 4096), "blocks.0.hook_resid_post"),
+    "gpt2": (GPT2, "blocks.6.hook_resid_post"),
+    "gemma": (ModelSize(2_614_341_888, 2304, 26, 256_000), "blocks.12.hook_resid_post"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("sae", [{**SAES["topk"], "d_sae": 1024}, {**SAES["topk"], "d_sae": 65_536}, STANDARD], ids=str)
+@pytest.mark.parametrize("name", MODELS)
+def test_evaluations_are_at_most_a_twentieth_of_a_run_of_any_length(name, sae, precision):
+    model, hook_name = MODELS[name]
+    base = CONFIG.replace(sae=sae, hook_name=hook_name, precision=precision, model_dtype=precision)
+    numbers = []
+    for tokens in (40_960, 163_840, 1_000_000, 10_000_000, 10**9):
+        config = base.replace(tokens=tokens)
+        found = with_evaluations(config, model)
+        assert with_evaluations(found, model) == found
+        least = found.evaluation.tokens == 256 and found.evaluation.every_steps == found.steps
+        assert evaluation_share([config], model) <= 0.05 or least
+        assert 256 <= found.evaluation.tokens <= 16_384
+        numbers.append((found.evaluation.tokens, math.ceil(found.steps / found.evaluation.every_steps)))
+    assert numbers == sorted(numbers)  # a longer run measures no less
+    assert numbers[-1] == (16_384, 10)
+
+
+def test_what_is_set_of_evaluations_is_kept():
+    model, short = MODELS["gpt2"][0], CONFIG.replace(tokens=100_000)
+    every = with_evaluations(short.replace(**{"evaluation.every_steps": 2}), model).evaluation
+    assert (every.every_steps, every.tokens) == (2, 256)
+    tokens = with_evaluations(short.replace(**{"evaluation.tokens": 2000}), model).evaluation
+    assert (tokens.every_steps, tokens.tokens) == (short.steps, 2000)
+    both = CONFIG.replace(**{"evaluation.tokens": 10**6, "evaluation.every_steps": 1})
+    assert with_evaluations(both, model) == both
+    alone = CONFIG.replace(tokens=10**6, corpus={"kind": "activations", "store_id": "x"})
+    assert with_evaluations(alone, model).evaluation.tokens > with_evaluations(
+        CONFIG.replace(tokens=10**6), model
+    ).evaluation.tokens
+    assert with_evaluations(CONFIG.replace(tokens=10**6), model, held_out=300).evaluation.tokens == 16_384
 
 
 def test_memory_of_two_devices_by_hand():

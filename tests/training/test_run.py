@@ -14,7 +14,7 @@ from saewidgets.events import CheckpointSaved, Facts, Interruption, JobStatus, L
 from saewidgets.formats import load_sae
 from saewidgets.sae import SAE
 from saewidgets.training import run_training
-from saewidgets.training.checkpoint import list_checkpoints
+from saewidgets.training.checkpoint import list_checkpoints, update_state
 from saewidgets.training.environment import recorded
 from tests.training.fakes import SAES, Recorder, Scripted, sae_tensors, same
 
@@ -87,6 +87,23 @@ def test_a_run_from_start_to_exported_sae(config, tmp_path, tokens_folder, recor
     assert record["status"] == "completed"
     assert record["config"] == recorded(config)  # text held in memory stands there as its hash
     assert "Completed at step 12" in (tmp_path / "run" / "log.txt").read_text()
+
+
+def test_a_resumed_run_keeps_its_evaluations(config, tmp_path, tokens_folder):
+    """Those that were decided on at its start; of an earlier version, which left them open, those of then."""
+    config = config.replace(**{"evaluation.every_steps": None, "evaluation.tokens": None})
+    for before, expected in ((None, []), ({"every_steps": 5, "tokens": 300}, [5, 10]), ({"tokens": 256}, [4, 8])):
+        folder, recorder = tmp_path / str(expected), Recorder()
+        run_training(config, folder, control=Scripted(Request.PAUSE, 11), tokens_folder=tokens_folder)
+        (paused,) = list_checkpoints(folder / "checkpoints")
+        assert 0 < paused.step < 8
+        assert paused.state["config"]["evaluation"] == {"every_steps": STEPS, "tokens": 256}
+        if before is not None:
+            settings = paused.state["config"] | {"evaluation": {"every_steps": None, **before}}
+            update_state(paused, config=settings)
+        run_training(config, folder, emit=recorder, tokens_folder=tokens_folder, resume=True)
+        evaluated = [m.step for m in recorder.of(Metrics) if "val_fvu" in m.values]
+        assert evaluated == [step for step in (*expected, STEPS) if step >= paused.step]
 
 
 def test_the_exported_sae_reads_raw_activations(config, tmp_path, tokens_folder):

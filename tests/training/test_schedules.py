@@ -123,7 +123,7 @@ def test_a_length_that_cannot_be_is_refused(epochs, tokens):
     assert caught.value.where == "epochs"
 
 
-def test_evaluations_of_a_short_run_read_no_more_than_it_does():
+def test_evaluations_of_a_short_run_of_before_read_no_more_than_it_does():
     def intervals(steps, **changes):
         config = make_config(steps=steps, **{"checkpoints.every_steps": None, **changes})
         return evaluation_interval(config), checkpoint_interval(config)

@@ -182,7 +182,7 @@ def estimate_runs(
         full = {name: others[value].id for name, value in named.items() if value and value in others}
         whole.append(config.replace(**full))  # "cuda" is the first one
     configs, config = whole, whole[0]
-    size = ModelSize(facts.parameters, facts.d_model, facts.n_layers, facts.vocab_size)
+    size = ModelSize(facts.parameters, facts.d_model, facts.n_layers, facts.vocab_size, not facts.is_encoder)
     rate = rate_together(workspace, configs, size, device.id)
     widths = {name: facts.d_in(name) for each in configs for name in each.hook_names}
     found = estimate_together(configs, size, widths, rate=rate, device=device.id)
