@@ -81,6 +81,7 @@ class SAE(nn.Module, ABC):
     """
 
     architecture: ClassVar[str]
+    _kernels_on: ClassVar[tuple[str, ...]] = ("cpu",)  # types of device
     _of_training: ClassVar[tuple[str, ...]] = ()  # parameters and buffers that an exported SAE has no more
     _start_density: ClassVar[float] = 8.0  # active latents at first, where L0 is steered, as a multiple of its target
     _start_mean: ClassVar[float] = 1.0  # b_dec at first, as a share of the mean
@@ -428,10 +429,10 @@ class SAE(nn.Module, ABC):
         return Few(code, pre, self.W_dec, self.b_dec)
 
     def _fast_path(self, x: Tensor, target: Tensor) -> bool:
-        """Whether the CPU kernels apply; otherwise plain torch operations do the same."""
+        """Whether the kernels apply; otherwise plain torch operations do the same."""
         return (
-            x.device.type == "cpu" and x.dtype == torch.float32 and not x.requires_grad and not target.requires_grad
-            and self.W_enc.device.type == "cpu" and self.mesh.latents.size == 1
+            x.device.type in self._kernels_on and x.device == self.W_enc.device and x.dtype == torch.float32
+            and not x.requires_grad and not target.requires_grad and self.mesh.latents.size == 1
         )
 
     def param_groups(self, lr: float) -> list[dict[str, Any]]:

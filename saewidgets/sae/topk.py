@@ -11,7 +11,7 @@ from saewidgets.config.inference import AbsTopKConfig, GroupMaxConfig
 from saewidgets.config.sae import BatchTopKConfig, MatryoshkaConfig, TopKConfig
 from saewidgets.sae.base import SAE, LoadedSAE, Loss, LossState, squared_error
 from saewidgets.sae.kernels.blocked import View
-from saewidgets.sae.kernels.select import SparseCode, topk_code
+from saewidgets.sae.kernels.select import GPU_FEW, SparseCode, topk_code
 from saewidgets.sae.kernels.sparse import Few, decode, encode
 from saewidgets.sae.mesh import ALONE, Group
 
@@ -34,10 +34,16 @@ def _largest(pre: Tensor, k: int, latents: Group) -> tuple[Tensor, Tensor]:
 class TopKBase(SAE):
     """What TopK and BatchTopK share: a loss on few active latents, and the auxiliary loss."""
 
+    _kernels_on = ("cpu", "cuda")
     cfg: TopKConfig | BatchTopKConfig | MatryoshkaConfig
 
+    def _fast_path(self, x: Tensor, target: Tensor) -> bool:
+        """On a GPU, too: how many are active is known there without asking it."""
+        is_few = x.device.type == "cpu" or self.cfg.k <= GPU_FEW * self.d_sae
+        return is_few and super()._fast_path(x, target)
+
     def _select(self, x: Tensor) -> SparseCode:
-        """Active latents of the centred input `x` [batch, d_in], on the CPU in float32."""
+        """Active latents of the centred input `x` [batch, d_in] in float32."""
         raise NotImplementedError
 
     def _activate_batch(self, pre: Tensor) -> Tensor:
