@@ -20,8 +20,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from saewidgets.sae.kernels.select import SparseCode
-
 try:
     import triton
     import triton.language as tl
@@ -76,25 +74,24 @@ def _pre_activations(x: Tensor, W_enc: Tensor, b_enc: Tensor, rows: int) -> Iter
 
 
 @torch.no_grad()
-def topk_code(x: Tensor, W_enc: Tensor, b_enc: Tensor, k: int) -> SparseCode:
-    """As `select.topk_code`."""
-    batch, d_sae = x.shape[0], W_enc.shape[1]
-    rows = max(1, BLOCK_ELEMENTS // d_sae)
+def largest_of_rows(x: Tensor, W_enc: Tensor, b_enc: Tensor, k: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Latents, values and offsets of `select.topk_code`."""
+    batch, rows = x.shape[0], max(1, BLOCK_ELEMENTS // W_enc.shape[1])
     found = [grouped_topk(pre, k) for pre in _pre_activations(x, W_enc, b_enc, rows)]
     values, latents = (torch.cat(parts).view(-1) for parts in zip(*found))
-    return SparseCode(latents, values.float().relu_(), torch.arange(0, batch * k, k, device=x.device), d_sae)
+    return latents, values.float().relu_(), torch.arange(0, batch * k, k, device=x.device)
 
 
 @torch.no_grad()
-def batch_topk_code(x: Tensor, W_enc: Tensor, b_enc: Tensor, k: int) -> SparseCode:
-    """As `select.batch_topk_code`, but always with k · batch entries, some of them 0 where fewer are positive: how many
-    those are, only the device knows."""
+def largest_of_batch(x: Tensor, W_enc: Tensor, b_enc: Tensor, k: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Those of `select.batch_topk_code`, but always of k · batch entries, some of them 0 where fewer are positive: how
+    many those are, only the device knows."""
     batch, d_sae = x.shape[0], W_enc.shape[1]
     (pre,) = _pre_activations(x, W_enc, b_enc, batch)
     values, flat = grouped_topk(pre.view(1, -1), k * batch)
     flat, order = flat[0].sort()
     starts = torch.arange(0, batch * d_sae, d_sae, device=x.device)
-    return SparseCode(flat % d_sae, values[0][order].float().relu_(), torch.searchsorted(flat, starts), d_sae)
+    return flat % d_sae, values[0][order].float().relu_(), torch.searchsorted(flat, starts)
 
 
 # --- sums -------------------------------------------------------------------------------------------------------------

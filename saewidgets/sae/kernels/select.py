@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, cast
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -103,7 +103,8 @@ def topk_code(x: Tensor, W_enc: Tensor, b_enc: Tensor, k: int) -> SparseCode:
     """The k largest pre-activations of each row of `x` [batch, d_in] (already centred), negative ones set to zero."""
     kernels = gpu_kernels(x)
     if kernels is not None:
-        return cast(SparseCode, kernels.topk_code(x, W_enc, b_enc, k))
+        found, values, offsets = kernels.largest_of_rows(x, W_enc, b_enc, k)
+        return SparseCode(found, values, offsets, W_enc.shape[1])
     batch = x.shape[0]
     values = torch.empty(batch, k)
     latents = torch.empty(batch, k, dtype=torch.int64)
@@ -164,7 +165,8 @@ def batch_topk_code(x: Tensor, W_enc: Tensor, b_enc: Tensor, k: int) -> SparseCo
     """
     kernels = gpu_kernels(x)
     if kernels is not None:
-        return cast(SparseCode, kernels.batch_topk_code(x, W_enc, b_enc, k))
+        found, values, offsets = kernels.largest_of_batch(x, W_enc, b_enc, k)
+        return SparseCode(found, values, offsets, W_enc.shape[1])
     batch, d_sae = x.shape[0], W_enc.shape[1]
     keep = k * batch
     for first_try in (True, False):
