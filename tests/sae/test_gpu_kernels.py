@@ -1,6 +1,8 @@
 """The kernels for GPUs compute what plain operations do: on a GPU where there is one, else in Triton's interpreter."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +96,7 @@ def entries(counts: list[int], width: int, dtype: torch.dtype) -> tuple[Tensor, 
 @pytest.mark.parametrize("name", BAGS)
 def test_sums_and_products(name: str, width: int, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gpu, "_LONG", 5)
-    monkeypatch.setattr(gpu, "_COLUMNS", 64)  # several programs for one bag
+    monkeypatch.setattr(gpu, "_COLUMN_BYTES", 256)  # several programs for one bag
     given = entries(BAGS[name], width, dtype)
     table, rows, weights, _, beside = given
     there = [each.to(DEVICE) for each in given]
@@ -115,6 +117,33 @@ def test_pieces_of_usual_length(monkeypatch: pytest.MonkeyPatch) -> None:
     given = entries(counts, 3, torch.float32)
     found = gpu.bag_sum(*(each.to(DEVICE) for each in given[:4]))
     assert torch.allclose(found.cpu(), sparse.bag_sum(*given[:4]), rtol=1e-5, atol=1e-5)
+
+
+COMPILED = """
+from triton import compile
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+from saewidgets.sae.kernels import gpu
+
+def built(kernel, types, **constants):
+    names = kernel.arg_names
+    signature = dict(zip(names, types)) | dict.fromkeys(constants, "constexpr")
+    attrs = {(i,): [["tt.divisibility", 16]] for i in range(len(types))}
+    return compile(ASTSource(kernel, signature, constants, attrs), target=GPUTarget("cuda", 80, 32)).asm["ptx"]
+
+for table in ("*fp32", "*bf16"):
+    types = [table, "*i64", "*fp32", *["*i64"] * 3, "*fp32", "*fp32", "*fp32", "i32", "i32"]
+    columns = gpu._COLUMN_BYTES // (4 if table == "*fp32" else 2)
+    for dots in (False, True):
+        assert "ld.global.v4" in built(gpu._sum_pieces, types, TILE=gpu._TILE, COLUMNS=columns, WITH_DOTS=dots)
+    assert built(gpu._add_pieces, ["*fp32", "*i64", "*i64", "i32", "i32"], COLUMNS=columns)
+"""
+
+
+def test_kernels_are_compiled_without_a_gpu() -> None:
+    """The interpreter takes what a compiler may not; and 16 bytes are read at once."""
+    environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+    subprocess.run([sys.executable, "-c", COMPILED], check=True, env=environment, cwd=Path(__file__).parents[2])
 
 
 def test_kernels_that_fail_are_not_used(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:

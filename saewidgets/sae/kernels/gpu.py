@@ -29,7 +29,7 @@ except ImportError:  # Windows, some builds for ROCm
 BLOCK_ELEMENTS = 1 << 28  # pre-activations that exist at a time: 1 GiB in float32
 _LONG = 128  # entries of a bag that one program adds up
 _TILE = 8  # entries that it reads at once
-_COLUMNS = 512  # of the table that it adds up: with 128 threads, four each
+_COLUMN_BYTES = 2048  # of each that it adds up: 16 for each of 128 threads, the most that one reads at once
 
 _logger = logging.getLogger(__name__)
 
@@ -163,7 +163,7 @@ def _sums(
     beside = None if beside is None else beside.contiguous()
     bags, n, width = offsets.numel(), rows.numel(), table.shape[1]
     starts, ends, owners, pieces = _pieces(offsets, n)
-    columns = min(_COLUMNS, triton.next_power_of_2(max(width, 16)))
+    columns = min(_COLUMN_BYTES // table.element_size(), triton.next_power_of_2(max(width, 16)))
     parts = triton.cdiv(width, columns)
     out = torch.empty(starts.numel(), width, device=table.device)
     dots = torch.empty(parts if beside is not None else 0, n, device=table.device)
@@ -206,7 +206,7 @@ def works_on(device: torch.device) -> bool:
         return False
     generator = torch.Generator().manual_seed(0)
     counts = torch.tensor([0, 3 * _LONG + 1, 1, 0, _TILE + 1, 2 * _LONG])
-    n, width = int(counts.sum()), _COLUMNS + 3
+    n, width = int(counts.sum()), _COLUMN_BYTES // 2 + 3
     rows = torch.randint(50, (n,), generator=generator)
     weights, table = torch.randn(n, generator=generator), torch.randn(50, width, generator=generator)
     beside, bags = torch.randn(len(counts), width, generator=generator), torch.arange(len(counts))
