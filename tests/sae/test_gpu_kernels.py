@@ -10,19 +10,17 @@ import pytest
 import torch
 from torch import Tensor
 
-ON_GPU = torch.cuda.is_available()
-if not ON_GPU:
-    os.environ["TRITON_INTERPRET"] = "1"  # which counts when Triton is first imported
+from saewidgets.sae.base import LossState
+from saewidgets.sae.kernels import gpu, select, sparse
+from saewidgets.training.dead_latents import DeadLatents
+from tests.sae.cases import ALL, SETTINGS, aim, batch, gradients, make, plain, relative
+from tests.sae.test_select import dense, expected_batch, expected_rows, problem
+from tests.training.fakes import SAES, make_config, make_trainer
+
 pytest.importorskip("triton")
-
-from saewidgets.sae.base import LossState  # noqa: E402 - behind the choice above
-from saewidgets.sae.kernels import gpu, select, sparse  # noqa: E402
-from saewidgets.training.dead_latents import DeadLatents  # noqa: E402
-from tests.sae.cases import ALL, SETTINGS, aim, batch, gradients, make, plain, relative  # noqa: E402
-from tests.sae.test_select import dense, expected_batch, expected_rows, problem  # noqa: E402
-from tests.training.fakes import SAES, make_config, make_trainer  # noqa: E402
-
-DEVICE = torch.device("cuda" if ON_GPU else "cpu")
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+if DEVICE.type == "cpu" and "TRITON_INTERPRET" not in os.environ:  # tests/conftest.py
+    pytest.skip("a GPU that this torch cannot use", allow_module_level=True)
 FLOATS = [torch.float32, torch.bfloat16]
 SPARSE = ["topk", "batchtopk", "matryoshka"]
 
