@@ -198,7 +198,8 @@ def test_imported_packages_are_required() -> None:
     imported = {edge.target.split(".")[0] for edge in _edges()} - {"saewidgets"} - sys.stdlib_module_names
     extras = {"wandb", "trackio", "ray"}  # each in one module, imported inside the function that uses it
     assert extras < project["optional-dependencies"].keys()
-    assert {DISTRIBUTIONS.get(name, name).lower() for name in imported} - required - extras == set()
+    with_torch = {"triton"}  # where that is built for CUDA; without it plain torch operations run
+    assert {DISTRIBUTIONS.get(name, name).lower() for name in imported} - required - extras - with_torch == set()
 
 
 def test_no_import_cycles() -> None:

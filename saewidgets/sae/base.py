@@ -45,6 +45,7 @@ class LossState:
         progress: share of the run that is done, 0 to 1: finished optimiser steps / all steps, the same for all
             microbatches of a step. Annealed penalties follow it.
         steps: optimiser steps of the whole run; None: not known. Averages over a part of the run go by it.
+        dead_at_most: an upper bound of how many are dead, so that a GPU need not be asked; None: none is known.
         units: set by `loss` itself where the SAE normalises its input.
     """
 
@@ -52,12 +53,22 @@ class LossState:
     dead: Tensor | None = None
     progress: float = 0.0
     steps: int | None = None
+    dead_at_most: int | None = None
     units: Units | None = None
 
     @property
     def weights(self) -> Tensor | None:
         """[rows]: how often each row's squared error counts; None: once."""
         return None if self.units is None else self.units.weights
+
+    def dead_latents(self) -> tuple[Tensor, Tensor | None]:
+        """The dead latents, int64 [n]. Where only a bound of their number is known, so many with all of them among
+        them, and which of these are dead, bool [n]."""
+        assert self.dead is not None
+        if self.dead_at_most is None:
+            return self.dead.nonzero().view(-1), None
+        latents = self.dead.int().sort(descending=True, stable=True).indices[: self.dead_at_most]
+        return latents, self.dead[latents]
 
 
 def squared_error(reconstruction: Tensor, target: Tensor, weights: Tensor | None = None) -> Tensor:
@@ -82,6 +93,7 @@ class SAE(nn.Module, ABC):
     """
 
     architecture: ClassVar[str]
+    _kernels_on: ClassVar[tuple[str, ...]] = ("cpu",)  # types of device
     _of_training: ClassVar[tuple[str, ...]] = ()  # parameters and buffers that an exported SAE has no more
     _start_density: ClassVar[float] = 8.0  # active latents at first, where L0 is steered, as a multiple of its target
     _start_mean: ClassVar[float] = 1.0  # b_dec at first, as a share of the mean
@@ -322,11 +334,11 @@ class SAE(nn.Module, ABC):
         rows, target = rows.to(self.W_enc.dtype), target.reshape(-1, self.d_out).to(self.W_enc.dtype)
         kind = self.cfg.normalize_activations
         if kind == "none":
-            return self._lifting_dead(self._loss(rows, target, step), rows, step.dead)
+            return self._lifting_dead(self._loss(rows, target, step), rows, step)
         units = self._units(rows)
         rows = normalise(kind, rows)
         loss = self._loss(rows, units.own(target), replace(step, units=units))
-        loss = self._lifting_dead(loss, rows, step.dead)
+        loss = self._lifting_dead(loss, rows, step)
         return replace(loss, reconstruction=units.activations(loss.reconstruction))
 
     def _units(self, x: Tensor) -> Units:
@@ -387,16 +399,17 @@ class SAE(nn.Module, ABC):
         """[d_sae]: what the product of input and encoder has to exceed for a latent to be active."""
         return -self.b_enc
 
-    def _lifting_dead(self, loss: Loss, x: Tensor, dead: Tensor | None) -> Loss:
+    def _lifting_dead(self, loss: Loss, x: Tensor, step: LossState) -> Loss:
         """`loss` with how far dead latents stay below what makes them active, weighted by their decoder rows: the sum
         over latents, averaged over `x` [rows, d_in] (Anthropic, Circuits Updates, January 2025)."""
         weight: float | None = getattr(self.cfg, "pre_act_coefficient", None)
         if weight is None:
             return loss
-        term, latents = loss.mse.new_zeros(()), None if dead is None else dead.nonzero().view(-1)
+        term, (latents, is_dead) = loss.mse.new_zeros(()), (None, None) if step.dead is None else step.dead_latents()
         if latents is not None and (latents.numel() or self.mesh.latents.size > 1):
             product = (self._centred(x) @ self.W_enc[:, latents]).float()  # the dead columns alone
             short = (self._bar()[latents].float() - product).relu() * self.W_dec[latents].float().norm(dim=1)
+            short = short if is_dead is None else short * is_dead
             term = weight * self.mesh.latents.sum(short.sum(1)).mean()
         return replace(loss, total=loss.total + term, terms={**loss.terms, "pre_act": term.detach()})
 
@@ -447,10 +460,10 @@ class SAE(nn.Module, ABC):
         return Few(code, pre, self.W_dec, self.b_dec)
 
     def _fast_path(self, x: Tensor, target: Tensor) -> bool:
-        """Whether the CPU kernels apply; otherwise plain torch operations do the same."""
+        """Whether the kernels apply; otherwise plain torch operations do the same."""
         return (
-            x.device.type == "cpu" and x.dtype == torch.float32 and not x.requires_grad and not target.requires_grad
-            and self.W_enc.device.type == "cpu" and self.mesh.latents.size == 1
+            x.device.type in self._kernels_on and x.device == self.W_enc.device and x.dtype == torch.float32
+            and not x.requires_grad and not target.requires_grad and self.mesh.latents.size == 1
         )
 
     def param_groups(self, lr: float) -> list[dict[str, Any]]:

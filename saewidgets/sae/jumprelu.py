@@ -68,7 +68,8 @@ class _JumpReLU(SAE):
             activation = JumpReLUActivation(self.threshold, cfg.bandwidth, coefficient)
             return self._dense_loss(x, target, activation, "l0_penalty", weights=step.weights)
 
-        is_simple = cfg.sparsity_loss == "step" and not cfg.ste_to_input and bool((self.threshold >= 0).all())
+        is_simple = x.device.type == "cpu" and cfg.sparsity_loss == "step" and not cfg.ste_to_input
+        is_simple = is_simple and bool((self.threshold >= 0).all())
         return self._row_loss(
             row_loss, x, target, step.weights, below=cfg.bandwidth / 2, dense=dense if is_simple else None
         )

@@ -8,12 +8,14 @@ so what is frequent and general is learned by the first latents, and later ones 
 share of the latents between: all widths together cost one decode. At inference it is the BatchTopK it is made of.
 """
 
+from dataclasses import replace
 from itertools import pairwise
 
 import torch
 from torch import Tensor
 
 from saewidgets.config.sae import MatryoshkaConfig
+from saewidgets.sae.base import LossState
 from saewidgets.sae.batchtopk import BatchTopKSAE
 from saewidgets.sae.kernels.select import SparseCode
 from saewidgets.sae.kernels.sparse import by_width
@@ -35,19 +37,18 @@ class MatryoshkaSAE(BatchTopKSAE):
             found.append(found[-1] + self.mesh.latents.sum(f[:, part] @ self.W_dec[part]).float())
         return tuple(found[1:])
 
-    def _aux(
-        self, x: Tensor, target: Tensor, nested: tuple[Tensor, ...], dead: Tensor | None, weights: Tensor | None
-    ) -> Tensor | None:
+    def _aux(self, x: Tensor, target: Tensor, nested: tuple[Tensor, ...], step: LossState) -> Tensor | None:
         """The auxiliary loss of the whole SAE; with `aux_per_width`, the sum over the widths: dead latents that a width
         adds explain what that width leaves over."""
+        dead = step.dead
         if dead is None or not self.cfg.aux_per_width:
-            return super()._aux(x, target, nested, dead, weights)
+            return super()._aux(x, target, nested, step)
         found = None
         for (start, end), reconstruction in zip(pairwise((0, *self.cfg.levels)), nested, strict=True):
             here = torch.zeros_like(dead)
             part_of_width = self.mesh.part(start, end, self.d_sae)
             here[part_of_width] = dead[part_of_width]
-            part = self._aux_loss(x, (target - reconstruction).detach(), here, weights)
+            part = self._aux_loss(x, (target - reconstruction).detach(), replace(step, dead=here))
             if part is not None:
                 found = part if found is None else found + part
         return found

@@ -11,7 +11,7 @@ from saewidgets.config.inference import AbsTopKConfig, GroupMaxConfig
 from saewidgets.config.sae import BatchTopKConfig, MatryoshkaConfig, TopKConfig
 from saewidgets.sae.base import SAE, LoadedSAE, Loss, LossState, squared_error
 from saewidgets.sae.kernels.blocked import View
-from saewidgets.sae.kernels.select import SparseCode, topk_code
+from saewidgets.sae.kernels.select import GPU_FEW, SparseCode, topk_code
 from saewidgets.sae.kernels.sparse import Few, decode, encode
 from saewidgets.sae.mesh import ALONE, Group
 
@@ -34,10 +34,16 @@ def _largest(pre: Tensor, k: int, latents: Group) -> tuple[Tensor, Tensor]:
 class TopKBase(SAE):
     """What TopK and BatchTopK share: a loss on few active latents, and the auxiliary loss."""
 
+    _kernels_on = ("cpu", "cuda")
     cfg: TopKConfig | BatchTopKConfig | MatryoshkaConfig
 
+    def _fast_path(self, x: Tensor, target: Tensor) -> bool:
+        """On a GPU, too: how many are active is known there without asking it."""
+        is_few = x.device.type == "cpu" or self.cfg.k <= GPU_FEW * self.d_sae
+        return is_few and super()._fast_path(x, target)
+
     def _select(self, x: Tensor) -> SparseCode:
-        """Active latents of the centred input `x` [batch, d_in], on the CPU in float32."""
+        """Active latents of the centred input `x` [batch, d_in] in float32."""
         raise NotImplementedError
 
     def _activate_batch(self, pre: Tensor) -> Tensor:
@@ -67,7 +73,7 @@ class TopKBase(SAE):
         if len(nested) > 1:
             inner = torch.stack([squared_error(part, target, weights) for part in nested[:-1]]).sum()
             total, terms["inner_mse"] = total + inner, inner.detach()
-        aux = self._aux(x, target, nested, step.dead, weights)
+        aux = self._aux(x, target, nested, step)
         total = total if aux is None else total + aux
         terms["aux"] = torch.zeros_like(terms["mse"]) if aux is None else aux.detach()
         return Loss(total, terms, terms["mse"], nested[-1].detach(), active / x.shape[0], fired)
@@ -81,30 +87,32 @@ class TopKBase(SAE):
         of them alone."""
         return (self._decode(f).float(),)
 
-    def _aux(
-        self, x: Tensor, target: Tensor, nested: tuple[Tensor, ...], dead: Tensor | None, weights: Tensor | None
-    ) -> Tensor | None:
+    def _aux(self, x: Tensor, target: Tensor, nested: tuple[Tensor, ...], step: LossState) -> Tensor | None:
         """The auxiliary loss, None where nothing is dead."""
-        return self._aux_loss(x, (target - nested[-1]).detach(), dead, weights)
+        return self._aux_loss(x, (target - nested[-1]).detach(), step)
 
-    def _aux_loss(self, x: Tensor, residual: Tensor, dead: Tensor | None, weights: Tensor | None) -> Tensor | None:
+    def _aux_loss(self, x: Tensor, residual: Tensor, step: LossState) -> Tensor | None:
         """aux_coefficient · min(n_dead / k_aux, 1) · mean ‖ê − residual‖², ê from the k_aux largest dead latents.
 
         Pre-activations are taken as they are (no ReLU), as in SAELens; None where nothing is dead.
         """
-        if dead is None or self.cfg.aux_coefficient == 0:
+        if step.dead is None or self.cfg.aux_coefficient == 0:
             return None
-        latents, others = dead.nonzero().view(-1), self.mesh.latents
-        n_dead = int(others.add(torch.tensor(latents.numel())))
-        if n_dead == 0:
+        (latents, is_dead), others = step.dead_latents(), self.mesh.latents
+        number = int(others.add(torch.tensor(latents.numel())))
+        if number == 0:
             return None
         wanted = self.cfg.aux_k or max(1, self.d_in // 2)
-        k = min(wanted, n_dead)
+        k = min(wanted, number)
         pre = self._centred(x) @ self.W_enc[:, latents] + self.b_enc[latents]  # [batch, n_dead]: the dead columns alone
-        if k < n_dead:
-            pre = torch.zeros_like(pre).scatter(1, *_largest(pre, k, others))
-        error = squared_error(others.sum(pre @ self.W_dec[latents]), residual, weights)
-        return self.cfg.aux_coefficient * min(n_dead / wanted, 1.0) * error
+        if k < number:
+            indices, values = _largest(pre if is_dead is None else pre.masked_fill(~is_dead, -torch.inf), k, others)
+            pre = torch.zeros_like(pre).scatter(1, indices, values)
+        share = min(number / wanted, 1.0) if is_dead is None else (is_dead.sum() / wanted).clamp_max(1.0)
+        if is_dead is not None:  # fewer than k can be
+            pre = pre.where(is_dead, 0.0)
+        error = squared_error(others.sum(pre @ self.W_dec[latents]), residual, step.weights)
+        return self.cfg.aux_coefficient * share * error
 
 
 class TopKSAE(TopKBase):

@@ -14,6 +14,9 @@ the batch has usable rows, the rest wait for the next time. Everything is a func
 so a resumed run draws the same rows.
 """
 
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -109,9 +112,21 @@ class DeadLatents:
     def __init__(self, d_sae: int, window: int, device: torch.device | str = "cpu") -> None:
         self.window = window
         self.tokens_since_fired = torch.zeros(d_sae, dtype=torch.int64, device=device)
+        self._counts: deque[_Count] = deque(maxlen=2)
+        self._is_counted = self.tokens_since_fired.is_cuda
 
     def update(self, fired: Tensor, tokens: int) -> None:
         self.tokens_since_fired.add_(tokens).masked_fill_(fired, 0)
+        if self._is_counted:
+            count = (self.tokens_since_fired >= self.window - tokens).sum().to("cpu", non_blocking=True)
+            event = torch.cuda.current_stream(fired.device).record_event() if fired.is_cuda else None
+            self._counts.append(_Count(count, event))
+
+    @property
+    def at_most(self) -> int | None:
+        """On a GPU how many latents can be dead in the next step: that was counted two updates ago, so nothing waits
+        for the update before. None where nothing was counted."""
+        return self._counts[0].read() if len(self._counts) == 2 else None
 
     def mask(self, tokens_seen: int) -> Tensor | None:
         """Which latents are dead, bool [d_sae]; None while fewer than `window` tokens were seen (so none can be)."""
@@ -123,5 +138,24 @@ class DeadLatents:
         dead = self.mask(tokens_seen)
         return None if dead is None else latents.add(dead.float().mean()) / latents.size
 
-    def load(self, tokens_since_fired: Tensor) -> None:
+    def counts(self) -> list[int]:
+        """What `at_most` will be, for `load`: shapes follow from it, and from those how sums are rounded."""
+        return [count.read() for count in self._counts]
+
+    def load(self, tokens_since_fired: Tensor, counts: Iterable[int] = ()) -> None:
         self.tokens_since_fired.copy_(tokens_since_fired)
+        if self._is_counted:
+            self._counts.extend(_Count(torch.tensor(count)) for count in counts)
+
+
+@dataclass(frozen=True, slots=True)
+class _Count:
+    """A number that arrives from the device at `event`."""
+
+    value: Tensor
+    event: Any = None
+
+    def read(self) -> int:
+        if self.event is not None:
+            self.event.synchronize()
+        return int(self.value)

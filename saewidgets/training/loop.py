@@ -153,7 +153,7 @@ class Trainer:
         self.adam.set_lr(self.schedules.lr(self.step))
         state = LossState(
             self._sparsity_scale(self.step), self.dead.mask(self.tokens), progress=self.step / self.steps,
-            steps=self.steps,
+            steps=self.steps, dead_at_most=self.dead.at_most if self.mesh.latents.size == 1 else None,
         )
         buffers = {name: buffer.clone() for name, buffer in self.sae.named_buffers()}
         window = self.window.copy()
@@ -383,7 +383,7 @@ class Trainer:
         state = self.mesh.told(lambda: dict(checkpoint.state))
         try:
             self.sae.load_state_dict(weights)
-            self.dead.load(optimizer.pop(DEAD))
+            self.dead.load(optimizer.pop(DEAD), state.get("dead_counts", ()))
         except (RuntimeError, KeyError) as error:
             raise FormatError(f"The tensors do not fit this autoencoder ({error}).", where=str(source)) from error
         self.adam.load(optimizer, str(source / "optimizer.safetensors"))
@@ -412,6 +412,7 @@ class Trainer:
             "sparsity": self.sparsity.state(),
             "metrics": {name: value for name, value in self.latest.items() if math.isfinite(value)},
             "evaluated_at": self._evaluated_at,
+            "dead_counts": self.dead.counts(),
             "environment": self.environment,
         }
 

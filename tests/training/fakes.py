@@ -97,9 +97,9 @@ def make_config(architecture="topk", steps=30, **changes):
     return config.replace(**changes) if changes else config
 
 
-def make_trainer(config, folder, *, stream=None, control=None, emit=None, scale=0.5, evaluate=None):
+def make_trainer(config, folder, *, stream=None, control=None, emit=None, scale=0.5, evaluate=None, device="cpu"):
     """A trainer on the fake stream, with everything freshly made."""
-    sae = build_sae(config.sae, D_IN, generator=torch.Generator().manual_seed(config.seed))
+    sae = build_sae(config.sae, D_IN, generator=torch.Generator().manual_seed(config.seed)).to(device)
     return Trainer(
         config, sae, stream or FakeStream(config.seed), folder, scaler=Scaler(scale), emit=emit or Recorder(),
         control=control or Scripted(), evaluate=evaluate,

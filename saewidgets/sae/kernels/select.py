@@ -9,8 +9,10 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from saewidgets.sae.kernels.product import product
@@ -18,6 +20,8 @@ from saewidgets.sae.kernels.product import product
 BLOCK_ELEMENTS = 1 << 22  # pre-activations per block: 16 MiB in float32
 MIN_ROWS = 32  # fewer rows than this waste the matrix product
 FEW = 1 / 12  # of all latents: with more than so many a dense step is as fast
+GPU_FEW = 1 / 128  # the same on a GPU: an estimate from its bandwidth and its matrix products (docs/sae.md)
+GPUS = ("cuda",)  # types of device that `gpu.py` is for; ROCm calls itself that, too
 _GROUP = 32  # neighbouring latents that are first compared as one
 
 
@@ -34,14 +38,24 @@ class SparseCode:
     @cached_property
     def rows(self) -> Tensor:
         """int64 [n]: the row of every entry."""
-        ends = torch.cat([self.offsets[1:], self.offsets.new_tensor([self.latents.numel()])])
-        return torch.repeat_interleave(torch.arange(self.offsets.numel()), ends - self.offsets)
+        n, number = self.latents.numel(), torch.arange(self.offsets.numel(), device=self.offsets.device)
+        ends = F.pad(self.offsets[1:], (0, 1), value=n)
+        return torch.repeat_interleave(number, ends - self.offsets, output_size=n)
 
     @cached_property
     def by_latent(self) -> tuple[Tensor, Tensor]:
         """The entries by latent, then by row (int64 [n]), and where each latent begins among them (int64 [d_sae])."""
-        counts = torch.bincount(self.latents, minlength=self.d_sae)
-        return self.latents.argsort(stable=True), counts.cumsum(0) - counts
+        ordered, order = self.latents.sort(stable=True)
+        return order, torch.searchsorted(ordered, torch.arange(self.d_sae, device=ordered.device))
+
+
+def gpu_kernels(tensor: Tensor) -> Any:
+    """`kernels.gpu` for tensors that are on one, else None."""
+    if tensor.device.type not in GPUS:
+        return None
+    from saewidgets.sae.kernels import gpu  # imports Triton, which takes more than a second
+
+    return gpu
 
 
 def autocast_dtype() -> torch.dtype:
@@ -94,6 +108,10 @@ def grouped_topk(pre: Tensor, k: int) -> tuple[Tensor, Tensor]:
 @torch.no_grad()
 def topk_code(x: Tensor, W_enc: Tensor, b_enc: Tensor, k: int) -> SparseCode:
     """The k largest pre-activations of each row of `x` [batch, d_in] (already centred), negative ones set to zero."""
+    kernels = gpu_kernels(x)
+    if kernels is not None:
+        found, values, offsets = kernels.largest_of_rows(x, W_enc, b_enc, k)
+        return SparseCode(found, values, offsets, W_enc.shape[1])
     batch = x.shape[0]
     values = torch.empty(batch, k)
     latents = torch.empty(batch, k, dtype=torch.int64)
@@ -152,6 +170,10 @@ def batch_topk_code(x: Tensor, W_enc: Tensor, b_enc: Tensor, k: int) -> SparseCo
     A lower bound from the first block (twice the expected number of winners) keeps the candidates few; should they
     turn out too few, a second pass takes all positive ones, so the result is exact either way.
     """
+    kernels = gpu_kernels(x)
+    if kernels is not None:
+        found, values, offsets = kernels.largest_of_batch(x, W_enc, b_enc, k)
+        return SparseCode(found, values, offsets, W_enc.shape[1])
     batch, d_sae = x.shape[0], W_enc.shape[1]
     keep = k * batch
     for first_try in (True, False):

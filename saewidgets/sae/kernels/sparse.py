@@ -6,14 +6,14 @@ rows of the tokens that used it. Bags are summed in order, so results do not dep
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from saewidgets.sae.kernels.select import SparseCode
+from saewidgets.sae.kernels.select import SparseCode, gpu_kernels
 
 
 def encode(
@@ -38,15 +38,47 @@ def by_width(code: SparseCode, widths: Sequence[int]) -> SparseCode:
     """The code of len(widths) · batch rows, in which every entry stands in the part of the first width that has it. The
     last width is all latents."""
     batch = code.offsets.numel()
-    bags = torch.bucketize(code.latents, torch.tensor(widths[:-1]), right=True) * batch + code.rows
-    order = bags.argsort(stable=True)
-    counts = torch.bincount(bags, minlength=len(widths) * batch)
-    return SparseCode(code.latents[order], code.values[order], counts.cumsum(0) - counts, code.d_sae)
+    level = torch.zeros_like(code.latents)
+    for width in widths[:-1]:
+        level += code.latents >= width
+    bags, order = (level * batch + code.rows).sort(stable=True)
+    offsets = torch.searchsorted(bags, torch.arange(len(widths) * batch, device=bags.device))
+    return SparseCode(code.latents[order], code.values[order], offsets, code.d_sae)
 
 
 def bag_sum(table: Tensor, rows: Tensor, weights: Tensor, offsets: Tensor) -> Tensor:
     """out[i] = Σ_j weights[j] · table[rows[j]] for j from offsets[i] up to offsets[i + 1]."""
+    kernels = _triton(table)
+    if kernels is not None:
+        return cast(Tensor, kernels.bag_sum(table, rows, weights, offsets))
     return F.embedding_bag(rows, table, offsets, mode="sum", per_sample_weights=weights)
+
+
+def bag_sum_and_dots(
+    table: Tensor, rows: Tensor, weights: Tensor, offsets: Tensor, beside: Tensor
+) -> tuple[Tensor, Tensor]:
+    """`bag_sum`, and ⟨table[rows[j]], beside[i]⟩ for every entry j of bag i: [n]."""
+    kernels = _triton(table)
+    if kernels is not None:
+        return cast(tuple[Tensor, Tensor], kernels.bag_sum_and_dots(table, rows, weights, offsets, beside))
+    with torch.enable_grad():
+        weights = weights.detach().requires_grad_()
+        sums = bag_sum(table, rows, weights, offsets)
+    # Σ_i ⟨sums_i, beside_i⟩ has these derivatives by the weights
+    (dots,) = torch.autograd.grad(sums, weights, beside)
+    return sums.detach(), dots
+
+
+def _triton(table: Tensor) -> Any:
+    """`kernels.gpu` where `table` is on a device on which its sums work, else None."""
+    kernels = gpu_kernels(table)
+    return kernels if kernels is not None and kernels.works_on(table.device) else None
+
+
+def _table(tensor: Tensor) -> Tensor:
+    """`tensor` as its rows are read: in bfloat16 under its autocast where Triton's kernels take that, else as it is."""
+    kernels = _triton(tensor)
+    return tensor if kernels is None else tensor.to(kernels.table_dtype(tensor.device))
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +105,9 @@ class Few:
 
     def active(self, f: Tensor) -> tuple[Tensor, Tensor]:
         active = f.detach() > 0
-        fired = torch.zeros(self.code.d_sae, dtype=torch.bool)
-        fired[self.code.latents[active]] = True
-        return active.sum(), fired
+        d_sae = self.code.d_sae  # one place more for what is not active: how much is, a GPU does not say at once
+        fired = torch.zeros(d_sae + 1, dtype=torch.bool, device=f.device)
+        return active.sum(), fired.index_fill_(0, self.code.latents.where(active, d_sae), True)[:d_sae]
 
 
 class _Encode(torch.autograd.Function):
@@ -83,19 +115,19 @@ class _Encode(torch.autograd.Function):
     def forward(
         ctx: Any, x: Tensor, W_enc: Tensor, b_enc: Tensor | None, b_dec: Tensor, code: SparseCode, centred: bool
     ) -> Tensor:
-        ctx.save_for_backward(x, W_enc, b_dec)
+        ctx.save_for_backward(_table(x - b_dec if centred else x), W_enc)
         ctx.code, ctx.centred, ctx.has_bias = code, centred, b_enc is not None
         return code.values.detach()
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        x, W_enc, b_dec = ctx.saved_tensors
+        x, W_enc = ctx.saved_tensors
         order, offsets = ctx.code.by_latent
         d_pre = grad.float()[order]
         rows = ctx.code.rows[order] % x.shape[0]
-        d_W_enc = bag_sum(x - b_dec if ctx.centred else x, rows, d_pre, offsets).T
-        sums = bag_sum(torch.ones(1, 1), torch.zeros_like(rows), d_pre, offsets).view(-1)
+        d_W_enc = bag_sum(x, rows, d_pre, offsets).T
+        sums = bag_sum(d_pre.new_ones(1, 1), torch.zeros_like(rows), d_pre, offsets).view(-1)
         # b_dec also shifts every encoder input: Σ over the batch of d_pre @ W_encᵀ
         d_b_dec = -(W_enc @ sums) if ctx.centred else None
         return None, d_W_enc, sums if ctx.has_bias else None, d_b_dec, None, None
@@ -105,8 +137,9 @@ class _Decode(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, f: Tensor, W_dec: Tensor, b_dec: Tensor, code: SparseCode, batch: int) -> Tensor:
         ctx.save_for_backward(f, W_dec)
-        ctx.code = code
-        levels = bag_sum(W_dec, code.latents, f, code.offsets).view(-1, batch, W_dec.shape[1])
+        ctx.code, table = code, _table(W_dec)
+        ctx.dtype = table.dtype
+        levels = bag_sum(table, code.latents, f, code.offsets).view(-1, batch, W_dec.shape[1])
         levels[0] += b_dec
         for level in range(1, len(levels)):
             levels[level] += levels[level - 1]
@@ -120,11 +153,6 @@ class _Decode(torch.autograd.Function):
         if len(grad) > 1:  # what came in at a level is in all later ones
             grad = grad.flip(0).cumsum(0).flip(0)
         order, offsets = ctx.code.by_latent
-        with torch.enable_grad():
-            weights = f[order].requires_grad_()
-            d_W_dec = bag_sum(grad.reshape(-1, W_dec.shape[1]), ctx.code.rows[order], weights, offsets)
-        # The derivative of Σ_i ⟨d_W_dec,i, W_dec,i⟩ by a weight is ⟨grad[row], W_dec[latent]⟩: that latent's gradient.
-        (found,) = torch.autograd.grad(d_W_dec, weights, W_dec)
-        d_f = torch.empty_like(found)
-        d_f[order] = found
-        return d_f, d_W_dec.detach(), grad[0].sum(0), None, None
+        table = grad.reshape(-1, W_dec.shape[1]).to(ctx.dtype)
+        d_W_dec, found = bag_sum_and_dots(table, ctx.code.rows[order], f[order], offsets, W_dec)
+        return torch.empty_like(found).scatter_(0, order, found), d_W_dec, grad[0].sum(0), None, None
