@@ -1,11 +1,13 @@
 """The architectures under test, and small SAEs with weights that exercise every term: trained ones, and loaded ones."""
 
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from torch import Tensor
 
 from saewidgets.sae import SAE, Loss, LossState, create_sae, inference_sae
+from saewidgets.sae.kernels import select
 
 D_IN, D_SAE, D_OUT = 12, 40, 9
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -87,6 +89,23 @@ def loss_of(sae: SAE, x: Tensor, step: LossState | None = None) -> Loss:
 def plain(sae: SAE) -> SAE:
     """The same SAE without the CPU kernels."""
     sae._fast_path = lambda x, target: False  # type: ignore[method-assign]
+    return sae
+
+
+PATHS = ("few", "dense", "plain")
+
+
+def by(path: str, sae: SAE) -> SAE:
+    """The same SAE, which computes by `path` however many latents are active: on few entries, by the CPU kernels for
+    all latents, or plainly."""
+
+    def few(x: Tensor, below: float) -> Any:
+        with patch.object(select, "FEW", 2.0):
+            return type(sae)._few(sae, x, below)
+
+    if path == "plain":
+        return plain(sae)
+    sae._few = few if path == "few" else lambda x, below: None  # type: ignore[method-assign]
     return sae
 
 

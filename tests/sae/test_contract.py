@@ -27,9 +27,11 @@ from tests.sae.cases import (
     D_OUT,
     D_SAE,
     LOADED,
+    PATHS,
     SETTINGS,
     aim,
     batch,
+    by,
     gradients,
     inputs,
     loaded,
@@ -101,9 +103,9 @@ def test_only_the_total_carries_a_graph_and_it_is_the_sum_of_the_terms(name: str
 
 
 @every_architecture
-@pytest.mark.parametrize("kernels", [True, False], ids=["kernels", "plain"])
-def test_l0_fired_mse_and_reconstruction_match_encode(name: str, kernels: bool) -> None:
-    sae = make(name) if kernels else plain(make(name))
+@pytest.mark.parametrize("path", PATHS)
+def test_l0_fired_mse_and_reconstruction_match_encode(name: str, path: str) -> None:
+    sae = by(path, make(name))
     loss, x = loss_of(sae, batch(rows=3)), batch(rows=3)
     f = sae.encode(x)
     assert loss.l0.item() == pytest.approx((f > 0).sum().item() / 3)

@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from saewidgets.sae import SAE, LossState, StandardSAE
+from saewidgets.sae import SAE, LossState, StandardSAE, create_sae
 from tests.sae import losses
-from tests.sae.cases import ALL, D_SAE, aim, batch, gradients, make, plain
+from tests.sae.cases import ALL, D_SAE, PATHS, SETTINGS, aim, batch, by, gradients, make
 
 RAW = {"apply_b_dec_to_input": False}
 KINDS = ("layer_norm", "constant_norm_rescale")
@@ -38,7 +38,7 @@ JUMPRELU: dict[str, dict[str, Any]] = {
 }
 SCALE, PROGRESS = 0.7, 0.55
 DEAD = torch.arange(D_SAE) % 3 == 0
-kernels_or_plain = pytest.mark.parametrize("kernels", [True, False], ids=["kernels", "plain"])
+every_path = pytest.mark.parametrize("path", PATHS)
 
 
 def arrays(sae: SAE) -> dict[str, np.ndarray]:
@@ -66,11 +66,11 @@ def rows(sae: SAE) -> Tensor:
     return x if sae.cfg.normalize_activations == "none" else x * torch.linspace(0.2, 4, len(x))[:, None] + 1.5
 
 
-@kernels_or_plain
+@every_path
 @pytest.mark.parametrize("name", VARIANTS)
-def test_loss_and_gradients_are_those_of_the_formulas(name: str, kernels: bool) -> None:
+def test_loss_and_gradients_are_those_of_the_formulas(name: str, path: str) -> None:
     architecture, settings = VARIANTS[name]
-    sae = make(architecture, **settings) if kernels else plain(make(architecture, **settings))
+    sae = by(path, make(architecture, **settings))
     x = rows(sae)
     target = aim(sae, x) if sae.is_transcoder else batch(seed=2)
     loss = sae.loss(x, target, step=LossState(SCALE, DEAD, PROGRESS))
@@ -90,13 +90,11 @@ def test_loss_and_gradients_are_those_of_the_formulas(name: str, kernels: bool) 
             assert found == pytest.approx((above - below) / (2 * h), rel=1e-4, abs=1e-4), parameter
 
 
-@kernels_or_plain
+@every_path
 @pytest.mark.parametrize("name", JUMPRELU)
-def test_straight_through_gradients_are_those_of_the_formulas(name: str, kernels: bool) -> None:
+def test_straight_through_gradients_are_those_of_the_formulas(name: str, path: str) -> None:
     """∂f/∂θ := -(θ/ε) K, ∂H/∂θ := -K/ε within the window, and the negative of both for p with `ste_to_input`."""
-    sae = make("jumprelu", **JUMPRELU[name])
-    if not kernels:
-        plain(sae)
+    sae = by(path, make("jumprelu", **JUMPRELU[name]))
     x, target = rows(sae), batch(seed=2)
     loss = sae.loss(x, target, step=LossState(SCALE, DEAD))
     loss.total.backward()
@@ -204,3 +202,39 @@ def test_the_auxiliary_gradient_reaches_only_dead_latents(name: str) -> None:
         assert (of_latent[~dead] == 0).all()
         assert (of_latent[dead] > 0).any()
     assert sae.loss(batch(), step=LossState(1.0, torch.zeros_like(dead))).terms["aux"] == 0
+
+
+def steps_end_in(path: str, architecture: str, seed: int) -> float:
+    """FVU on rows not trained on, after 500 steps on mixtures of few directions."""
+    rng = torch.Generator().manual_seed(11)
+    directions = torch.nn.functional.normalize(torch.randn(48, 16, generator=rng), dim=1)
+
+    def rows() -> Tensor:
+        return ((torch.rand(256, 48, generator=rng) < 0.08) * torch.rand(256, 48, generator=rng)) @ directions
+
+    settings = {"k": 4} if "k" in SETTINGS[architecture] else {"pre_act_coefficient": None}
+    settings = {"l0_coefficient": 3e-3} if architecture == "jumprelu" else settings
+    more = {} if "k" in settings or architecture == "jumprelu" else {"l1_coefficient": 0.02}
+    sae = create_sae(architecture, 16, d_sae=64, **settings, **more)
+    sae.reset_parameters(torch.Generator().manual_seed(seed))
+    adam = torch.optim.Adam(by(path, sae).param_groups(3e-3))
+    for _ in range(500):
+        x = rows()
+        sae.loss(x, x if sae.is_transcoder else None).total.backward()
+        sae.before_step()
+        adam.step()
+        adam.zero_grad()
+        sae.after_step()
+    held_out = rows()
+    error = (sae.eval()(held_out) - held_out).square().sum()
+    return float((error / (held_out - held_out.mean(0)).square().sum()).detach())
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("architecture", ALL)
+def test_500_steps_end_alike_on_every_path(architecture: str) -> None:
+    plain = [steps_end_in("plain", architecture, seed) for seed in range(3)]
+    noise = max(plain) - min(plain)
+    assert max(plain) < 0.7
+    for path in ("few", "dense"):
+        assert abs(steps_end_in(path, architecture, 0) - plain[0]) <= noise, (path, plain)

@@ -7,7 +7,7 @@ import pytest
 from safetensors.torch import load_file
 
 from saewidgets.sae import LossState, create_sae
-from tests.sae.cases import gradients, plain, relative
+from tests.sae.cases import PATHS, by, gradients, relative
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "saelens"
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -40,20 +40,19 @@ TERMS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("kernels", [True, False], ids=["kernels", "plain"])
+@pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize(
     ("name", "more"),
     [(name, more) for name, settings in SETTINGS.items() for more in (
         [{"threshold_parameter": "linear"}, {"threshold_parameter": "log"}] if "bandwidth" in settings else [{}]
     )],
 )  # fmt: skip
-def test_loss_and_gradients_are_those_of_sae_lens(name: str, more: dict[str, Any], kernels: bool) -> None:
+def test_loss_and_gradients_are_those_of_sae_lens(name: str, more: dict[str, Any], path: str) -> None:
     golden = load_file(GOLDEN / f"training_{name}.safetensors")
     architecture = name.split("_")[0]
     settings = ({} if "k" in SETTINGS[name] else {"pre_act_coefficient": None}) | SETTINGS[name] | more
     sae = create_sae(architecture, golden["x"].shape[1], d_sae=golden["weight.W_dec"].shape[0], **settings)
-    if not kernels:
-        plain(sae)
+    by(path, sae)
     state = {key: golden.get(f"weight.{key}") for key, _ in sae.named_parameters()}
     if "log_threshold" in state:
         state["log_threshold"] = golden["weight.threshold"].log()
