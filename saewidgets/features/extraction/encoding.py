@@ -29,6 +29,7 @@ from saewidgets.sae import (
     TopKTranscoderSAE,
     TranscoderSAE,
 )
+from saewidgets.sae.kernels.product import product
 
 NEAR = 5  # firings with the same ids so many positions before and after are the same example
 INTERVAL_SAMPLE, TOKEN_SAMPLE = 1, 2  # what a hash is for
@@ -207,13 +208,11 @@ class Encoder:
         inputs = sae.encoder_input(self._rows(chunk)).T
         W, b = sae.W_enc.detach(), sae.b_enc.detach()
         step = min(sae.d_sae, max(1, BLOCK_ELEMENTS[self._kind] // chunk.rows))
-        pre = torch.empty(step, chunk.rows, device=W.device, dtype=torch.float32)
 
         def blocks() -> Iterator[tuple[int, Tensor, Tensor]]:
             for first in range(0, sae.d_sae, step):
                 block = slice(first, min(first + step, sae.d_sae))
-                out = pre[: block.stop - first]
-                torch.addmm(b[block, None], W[:, block].T, inputs, out=out)
+                out = product(W[:, block].T, inputs).add_(b[block, None])
                 # "not below" rather than "above": what is not a number has to be found
                 yield first, out, (out <= self._threshold[block, None]).logical_not_()
 
@@ -261,12 +260,9 @@ class Encoder:
         inputs = sae.encoder_input(self._rows(chunk))
         W, b = sae.W_enc.detach(), sae.b_enc.detach()
         step = max(LEAST_ROWS, ROW_ELEMENTS[self._kind] // sae.d_sae)
-        pre = torch.empty(min(step, chunk.rows), sae.d_sae, device=W.device, dtype=torch.float32)
         parts = []
         for start in range(0, chunk.rows, step):
-            part = inputs[start : start + step]
-            torch.addmm(b, part, W, out=pre[: len(part)])
-            rows, latents, values = winners(pre[: len(part)], k)
+            rows, latents, values = winners(product(inputs[start : start + step], W, b), k)
             parts.append((rows + start, latents, values))
         rows, latents, values = (torch.cat(found) for found in zip(*parts, strict=True))
         order = ops.by_group(latents, torch.arange(len(latents), dtype=torch.int64, device=latents.device))
