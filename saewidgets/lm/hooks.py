@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from saewidgets.errors import SAEWidgetsError
 from saewidgets.lm.hookpoints import HookPoint, resolve_hook
 from saewidgets.lm.model_config import encodes
+from saewidgets.products import fast_layers
 
 
 class ForwardStopped(BaseException):
@@ -139,7 +140,8 @@ def forward(model: nn.Module, input_ids: Tensor, attention_mask: Tensor | None =
     if attention_mask is not None:
         kwargs["attention_mask"] = attention_mask.to(kwargs["input_ids"].device)
     # The model computes in its own number format even where the caller's code runs under autocast.
-    with evaluating(model), torch.no_grad(), torch.autocast(kwargs["input_ids"].device.type, enabled=False):
+    no_autocast = torch.autocast(kwargs["input_ids"].device.type, enabled=False)
+    with evaluating(model), torch.no_grad(), no_autocast, fast_layers():
         return model(**kwargs)
 
 

@@ -21,11 +21,11 @@ from torch import Tensor, nn
 
 from saewidgets.config.sae import Penalised, SAEConfig
 from saewidgets.errors import ConfigError
+from saewidgets.products import product
 from saewidgets.sae.inputs import Units, normalise, require_activations, require_tensor, restore
 from saewidgets.sae.kernels.blocked import Loss as Loss
 from saewidgets.sae.kernels.blocked import RowLoss, Whole, blocked_loss, whole_loss
 from saewidgets.sae.kernels.dense import Activation, dense_step
-from saewidgets.sae.kernels.product import product
 from saewidgets.sae.kernels.select import SparseCode, few_code
 from saewidgets.sae.kernels.sparse import Few, decode, encode
 from saewidgets.sae.mesh import ALONE, Mesh

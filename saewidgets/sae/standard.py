@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from saewidgets.config.sae import StandardConfig
+from saewidgets.products import product
 from saewidgets.sae.base import SAE, Loss, LossState
 from saewidgets.sae.kernels.blocked import Rows, View, squares
 from saewidgets.sae.kernels.dense import ReLUActivation
-from saewidgets.sae.kernels.product import product
 from saewidgets.sae.kernels.select import block_rows
 
 

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from saewidgets.features.extraction import ops
 from saewidgets.features.store.layout import WINDOW
+from saewidgets.products import product
 from saewidgets.sae import (
     SAE,
     BatchTopKSAE,
@@ -29,7 +30,6 @@ from saewidgets.sae import (
     TopKTranscoderSAE,
     TranscoderSAE,
 )
-from saewidgets.sae.kernels.product import product
 
 NEAR = 5  # firings with the same ids so many positions before and after are the same example
 INTERVAL_SAMPLE, TOKEN_SAMPLE = 1, 2  # what a hash is for

@@ -7,8 +7,8 @@ only one block of latents exists at any time. Since the gradient is computed wit
 import torch
 from torch import Tensor
 
+from saewidgets.products import product
 from saewidgets.sae.kernels.blocked import KnownGradients, row_weight
-from saewidgets.sae.kernels.product import product
 from saewidgets.sae.kernels.select import autocast_dtype, block_rows
 
 _aten = torch.ops.aten

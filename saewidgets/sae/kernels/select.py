@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from saewidgets.sae.kernels.product import product
+from saewidgets.products import product
 
 BLOCK_ELEMENTS = 1 << 22  # pre-activations per block: 16 MiB in float32
 MIN_ROWS = 32  # fewer rows than this waste the matrix product

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from saewidgets.sae.kernels.product import product, transposed_product
+from saewidgets.products import fast_layers, product, transposed_product
 
 
 @pytest.mark.parametrize("leading", [(), (3,), (2, 5), (257,)])
@@ -42,3 +42,15 @@ def test_nothing_times_something() -> None:
 def test_autocast_decides_the_format() -> None:
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert product(torch.randn(2, 3), torch.randn(3, 4)).dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_layers_of_a_model_compute_the_same(bias: bool) -> None:
+    layer, x = torch.nn.Linear(48, 64, bias=bias), torch.randn(2, 7, 48)
+    weight, shift, rows = torch.randn(48, 64), torch.randn(64), torch.randn(9, 48)  # as GPT-2 has them
+    with torch.no_grad():
+        expected = layer(x), torch.addmm(shift, rows, weight), torch.addmm(shift, rows, weight, beta=0.5)
+        with fast_layers():
+            found = layer(x), torch.addmm(shift, rows, weight), torch.addmm(shift, rows, weight, beta=0.5)
+    for ours, plain in zip(found, expected, strict=True):
+        torch.testing.assert_close(ours, plain)
