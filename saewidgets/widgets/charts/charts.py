@@ -15,6 +15,8 @@ from saewidgets.widgets.charts.series import ChartedRun, Read, Series
 from saewidgets.widgets.messages.training import ChartState, Picture
 from saewidgets.widgets.shell import unpin
 
+ROOM = "154px"  # what a chart takes
+
 if TYPE_CHECKING:
     from saewidgets.widgets.charts.chart import Chart
 
@@ -89,12 +91,17 @@ class Charts:
         for chart in self.charts:
             chart.draw_x_axis(self._x_axis())
 
+    def keep_room(self) -> None:
+        """Where figures will be: what is below them is not to move when they come."""
+        self.box.layout.min_height = ROOM if self._series else None
+
     def show(self) -> None:
         """Put the figures on the page when there is something in them, and take them off when there is not.
 
         To be called when the page knows which runs have a line: a figure that is still hidden draws itself badly.
         """
-        if bool(self._series) != bool(self.box.children):
+        if self.charts and bool(self._series) != bool(self.box.children):
+            self.box.layout.min_height = None
             self.box.children = tuple(chart.box for chart in self.charts) if self._series else ()
 
     def _lines(self, name: str, x_axis: str) -> list[RunLine]:

@@ -246,9 +246,12 @@ FIRST = 40  # cards, of which the list shows about four
 
 
 def for_first_view(state: PanelState) -> PanelState:
-    """The runs that are seen at once, the newest: a thousand take a second to get to the page and be drawn."""
-    whole = len(state.cards) <= FIRST
-    return state if whole else state.model_copy(update={"cards": state.cards[:FIRST], "revision": state.revision - 1})
+    """The runs that are seen at once, those at work and the newest: a thousand take a second to get to the page and be
+    drawn. The next revision has all."""
+    if len(state.cards) <= FIRST:
+        return state
+    cards = sorted(state.cards, key=lambda card: not JobStatus(card.status).is_active)[:FIRST]
+    return state.model_copy(update={"cards": tuple(cards), "revision": state.revision - 1})
 
 
 def for_chart_bar(state: PanelState) -> PanelState:

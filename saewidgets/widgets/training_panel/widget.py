@@ -71,6 +71,7 @@ class TrainingPanel(Box):
         self._drawing = threading.Lock()
         self._charts = Charts(workspace.trainings.metric_columns, self._wake)
         self._take_runs(self._charts.read)  # the publisher draws them, when the list is on the page
+        self._charts.keep_room()
         self._pareto: ParetoChart | None = None
         self._pareto_box = ipywidgets.HBox([], layout=ipywidgets.Layout(margin="0"))
         self._pareto_box.add_class("sw-pareto")
@@ -142,12 +143,18 @@ class TrainingPanel(Box):
         self._model.mark_templates_changed()
         self._wake(urgent=False)
 
+    def _publish(self) -> None:
+        super()._publish()
+        if not self._charts.charts:  # the first time: the page has what was chosen meanwhile
+            self._take_runs(self._charts.update)
+            self._charts.show()
+
     def _read(self) -> None:
         super()._read()
         if self.reset_charts.is_set():
             self.reset_charts.clear()
             self._charts.reset_zoom()
-        self._take_runs(self._charts.update)
+        self._take_runs(self._charts.update if self._charts.charts else self._charts.read)
 
     def _take_runs(self, take: Callable[[Sequence[ChartedRun], ChartState], None]) -> None:
         with self._drawing:
