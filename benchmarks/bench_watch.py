@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
-from saewidgets.widgets import TrainingPanel
+from saewidgets.widgets.training_panel.widget import TrainingPanel
 from saewidgets.workspace import Workspace
 
 

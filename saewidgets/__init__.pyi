@@ -48,11 +48,11 @@ from saewidgets.lm.remote_code import allow_remote_code as allow_remote_code
 from saewidgets.sae import SAE as SAE
 from saewidgets.sae import create_sae as create_sae
 from saewidgets.version import __version__ as __version__
-from saewidgets.widgets import DownloadFromHF as DownloadFromHF
-from saewidgets.widgets import ExtractionViewer as ExtractionViewer
-from saewidgets.widgets import SAEBrowser as SAEBrowser
-from saewidgets.widgets import Steering as Steering
-from saewidgets.widgets import TrainingPanel as TrainingPanel
+from saewidgets.widgets.download.widget import DownloadFromHF as DownloadFromHF
+from saewidgets.widgets.extraction_viewer.widget import ExtractionViewer as ExtractionViewer
+from saewidgets.widgets.sae_browser.widget import SAEBrowser as SAEBrowser
+from saewidgets.widgets.steering.widget import Steering as Steering
+from saewidgets.widgets.training_panel.widget import TrainingPanel as TrainingPanel
 from saewidgets.workspace import Run as Run
 from saewidgets.workspace import TrainingGroup as TrainingGroup
 from saewidgets.workspace import Workspace as Workspace

@@ -9,6 +9,7 @@ import getpass
 import hashlib
 import os
 import socket
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -113,7 +114,36 @@ class Settings:
         given |= {"SAEWIDGETS_HOME": self.storage or str(self.home), "SAEWIDGETS_HOST": self.host}
         if self.storage is not None:
             given |= {"SAEWIDGETS_CACHE": str(self.cache), "SAEWIDGETS_CACHE_GB": str(self.cache_gb)}
-        return environment({name: value for name, value in given.items() if value})
+        return environment({name: value for name, value in given.items() if value} | waiting())
+
+
+_SPINS_LONG = 200_000  # turns of a loop, of which a hundred take about 2 µs
+SLEEP_SOON = "GOMP_SPINCOUNT=20000"
+
+
+def waiting() -> dict[str, str]:
+    """For the environment of a process that will load torch: OpenMP's threads spin where they wait for each other,
+    which takes the cores from the very thread they wait for when others use them as well; with this they soon sleep,
+    and are as fast on a quiet machine. Nothing where somebody has said how they wait. It is for GNU's OpenMP, which
+    torch's wheels for Linux contain; others ignore it."""
+    said = not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"}.isdisjoint(os.environ)
+    return {} if said else dict([SLEEP_SOON.split("=")])
+
+
+def sleep_soon() -> None:
+    """Let OpenMP's threads of this process, which has not loaded torch yet, wait as `waiting` says."""
+    os.environ.update(waiting())
+
+
+def spins() -> bool:
+    """Whether OpenMP's threads of this process spin while they wait, unless it is said too late. False where that is
+    unknown: not on Linux."""
+    count = os.environ.get("GOMP_SPINCOUNT", "")
+    if count:
+        sleeps = count.isdigit() and int(count) < _SPINS_LONG
+    else:
+        sleeps = os.environ.get("OMP_WAIT_POLICY", "").upper() == "PASSIVE"
+    return sys.platform == "linux" and not sleeps
 
 
 def environment(changes: Mapping[str, str]) -> dict[str, str]:

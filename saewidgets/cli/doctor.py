@@ -21,7 +21,7 @@ import saewidgets
 from saewidgets.cli.output import note, plural, size, table, write, write_json
 from saewidgets.cli.session import FAILED, command, session
 from saewidgets.errors import NotFoundError, SAEWidgetsError, StorageError
-from saewidgets.settings import plain_url
+from saewidgets.settings import SLEEP_SOON, plain_url, spins
 from saewidgets.version import __version__
 
 PACKAGES = ("torch", "transformers", "huggingface_hub", "safetensors", "numpy", "pandas", "sqlalchemy", "pydantic")
@@ -88,6 +88,12 @@ def devices() -> Iterator[Finding]:
     for device in present():
         free = f", {size(device.free_bytes)} free" if device.free_bytes is not None else ""
         yield Finding(f"device {device.id}", "ok", device.label + free)
+    if spins():
+        text = "spin: other programs on the cores slow a run to a fraction"
+        yield Finding("waiting threads", "info", text, f"Set {SLEEP_SOON} before Python starts.")
+    elif sys.platform == "linux":
+        hint = f"Set {SLEEP_SOON} for kernels that saewidgets lab does not start, before they load torch."
+        yield Finding("waiting threads", "ok", "sleep soon, and leave the cores to other programs", hint)
 
 
 def home() -> Iterator[Finding]:

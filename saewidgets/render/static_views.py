@@ -146,7 +146,9 @@ def group_card(name: str, status: str, records: Iterable[TrainingRecord]) -> Htm
 def runs_page(state: Mapping[str, Any], charts: Sequence[Html] = ()) -> Html:
     """The static copy of the training panel, with its charts."""
     drawn = tag("div", *charts, style="display:flex;flex-wrap:wrap;gap:16px;margin-top:8px") if charts else ""
-    return _static_copy("Training", "training panel", state, _runs(state["cards"]), drawn)
+    others = state["total"] - len(state["cards"])
+    rest = tag("p", f"and {others:,} more", style="margin:4px 0") if others > 0 else ""
+    return _static_copy("Training", "training panel", state, _runs(state["cards"]), rest, drawn)
 
 
 def saes_page(state: Mapping[str, Any]) -> Html:

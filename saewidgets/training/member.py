@@ -235,6 +235,14 @@ class Member:
         self.facts.update(facts)
         self.emit(Facts(dict(facts)))
 
+    def changed_threads(self, numbers: str) -> None:
+        """Record with how many threads it has computed by now, which says that a resumed run will have other bits."""
+        if self.trainer is not None:
+            of_stream = {**self.trainer.environment["layout"], "threads": numbers}
+            self.trainer.environment |= {"threads": numbers, "layout": of_stream}
+        self._learn({"threads": numbers})
+        self.log.info(f"Other programs use the cores: {numbers} threads from here on, as many as they leave.")
+
     @property
     def due(self) -> PendingSAE | None:
         """Its pending evaluation: the SAE as it is, in the end as it is exported; None while it trains."""

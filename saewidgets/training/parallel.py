@@ -34,7 +34,7 @@ from saewidgets.events import Control, Interruption, Request
 from saewidgets.sae import SAE, build_sae
 from saewidgets.sae.mesh import Mesh, dist
 from saewidgets.sae.scaler import Scaler, Whitening
-from saewidgets.settings import resolve_device
+from saewidgets.settings import environment, resolve_device, waiting
 
 _TO_START = 600.0  # seconds: imports on a slow drive
 _TO_END = 10.0  # seconds that the others have once the first is done
@@ -72,8 +72,9 @@ class _Process:
     def __init__(self, spec: str) -> None:
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - read when the process has ended
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "saewidgets.training.run"], stdin=subprocess.PIPE, stdout=self._log, stderr=self._log
-        )
+            [sys.executable, "-m", "saewidgets.training.run"], stdin=subprocess.PIPE, stdout=self._log,
+            stderr=self._log, env=environment(waiting()),
+        )  # fmt: skip
         assert self._process.stdin is not None
         with self._process.stdin as pipe:
             pipe.write(spec.encode())

@@ -22,6 +22,7 @@ from saewidgets.errors import SAEWidgetsError, TrainingError
 from saewidgets.events import Control, Emit, Event, Interruption, JobStatus, NullControl, Progress, Request, ignore
 from saewidgets.sae.mesh import ALONE, Mesh
 from saewidgets.sae.scaler import RAW
+from saewidgets.settings import spins
 from saewidgets.training import health
 from saewidgets.training.checkpoint import MEASURED, list_checkpoints
 from saewidgets.training.member import Evaluations, Member, Task, TrainingResult
@@ -29,6 +30,7 @@ from saewidgets.training.parallel import HERE, Launcher, LostWorkerError, Worker
 from saewidgets.training.prepare import prepare
 from saewidgets.training.progress import Logs, ProgressMeter
 from saewidgets.training.schedules import evaluations_left
+from saewidgets.training.threads import FollowedLoad
 
 _LARGEST = 1 << 26  # bytes of run.json
 
@@ -249,8 +251,14 @@ class _GroupRun:
         They read the same batch one after the other, so that the window of activations it is from is needed once.
         """
         going = {n: member.trainer.each_step() for n, member in enumerate(self.members) if member.trainer}
+        threads = None
+        if spins() and self.mesh.size == 1 and set(self.devices) == {"cpu"}:
+            threads = self.until.enter_context(FollowedLoad())
         try:
             while going:
+                if threads is not None and threads.follow():
+                    for each in self.live:
+                        each.changed_threads(str(threads))
                 number = min(going, key=lambda each: (self.members[each].step, each))
                 member = self.members[number]
                 try:

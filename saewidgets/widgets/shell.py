@@ -51,6 +51,7 @@ _ANSWERS_KEPT = 16  # for pages that did not hear them; one has few questions op
 _CLOSING = threading.Lock()  # held for a moment: one for all widgets is enough
 _REST = 60  # a call of `publish` is followed by a rest this many times as long as it took …
 _LONGEST = 3.0  # … but not of more seconds than this
+_BEGINS = 0.25  # seconds in which the cell that makes a widget has the interpreter for itself, and its view is drawn
 _REROUTING = "_reply_subshell_for"  # private to ipykernel 7.4; tests/widgets/test_shell.py says when it changes
 
 
@@ -122,6 +123,7 @@ class Publisher:
         publish: writes the newest state.
         name: for the thread's name.
         interval: least seconds between two calls.
+        begins: seconds before the first call, unless that is urgent.
         on_error: is given what `publish` raised.
     """
 
@@ -131,9 +133,11 @@ class Publisher:
         *,
         name: str,
         interval: float = 0.1,
+        begins: float = 0.0,
         on_error: Callable[[BaseException], None] | None = None,
     ) -> None:
         self._publish = publish
+        self._begins = begins
         self._on_error = on_error
         self._interval = interval
         self._changed = threading.Condition()
@@ -177,6 +181,8 @@ class Publisher:
         self._rests_until = time.monotonic() + max(self._interval, self._call())
 
     def _run(self) -> None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._closed or self._urgent, self._begins)
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._wanted or self._closed)
@@ -387,7 +393,9 @@ class Shell:
         """The widget is built: publish from now on. `ends` end its subscriptions to what it follows."""
         self._parts = parts
         self._closed = False
-        self._publisher = Publisher(self._publish, name=self._title.lower(), on_error=self._show_error)
+        self._publisher = Publisher(
+            self._publish, name=self._title.lower(), begins=_BEGINS, on_error=self._show_error
+        )
         self._ends = ends
         self._changed()
 
@@ -432,6 +440,10 @@ class Shell:
 
     def _static(self) -> Html:
         raise NotImplementedError
+
+    def _copy(self) -> Html:
+        """The static copy beside the live view."""
+        return self._static()
 
     def _owned(self) -> tuple[Any, ...]:
         return tuple(part for part in self._parts if part is not self)
@@ -496,7 +508,7 @@ class Shell:
 
     def _leave_copy(self, update: bool = True) -> None:
         name = self._parts[0].copy_name
-        html = tag("div", self._static(), class_=name)
+        html = tag("div", self._copy(), class_=name)
         self._outputs.publish({"text/html": html}, {}, transient={"display_id": name}, update=update)
 
 

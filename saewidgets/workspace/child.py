@@ -12,6 +12,7 @@ from saewidgets.catalog import Catalog
 from saewidgets.errors import ConfigError
 from saewidgets.events import JobStatus
 from saewidgets.jobs import Job, JobManager, JobSettings, error_info, fail_unowned
+from saewidgets.settings import sleep_soon
 from saewidgets.workspace.ray_jobs import RayWorker
 from saewidgets.workspace.workspace import Workspace
 
@@ -33,6 +34,7 @@ class RayActor:
     def __init__(self, job_id: str, folder: str, catalog_url: str | None) -> None:
         import ray  # an extra
 
+        sleep_soon()
         here = ray.get_runtime_context()
         me, again = here.current_actor, here.was_current_actor_reconstructed
         gpus = [str(number) for number in here.get_accelerator_ids().get("GPU", ())]

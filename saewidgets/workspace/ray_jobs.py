@@ -24,6 +24,7 @@ from urllib.parse import parse_qsl
 from saewidgets.config.base import require
 from saewidgets.errors import ConfigError, StateError
 from saewidgets.records import DeviceInfo
+from saewidgets.settings import waiting
 
 log = logging.getLogger(__name__)
 _NAMESPACE = "saewidgets"
@@ -175,7 +176,10 @@ class RayWorker:
 
         given = ray.get_runtime_context().get_assigned_resources()
         follow: Any = ray.remote(import_module("saewidgets.training.run").follow)  # torch: seconds to import
-        options = follow.options(num_cpus=given.get("CPU", 0), num_gpus=given.get("GPU", 0), max_retries=0)
+        options = follow.options(
+            num_cpus=given.get("CPU", 0), num_gpus=given.get("GPU", 0), max_retries=0,
+            runtime_env={"env_vars": waiting()},
+        )  # fmt: skip
         self._end = options.remote(spec)
 
     def ended(self) -> str | None:

@@ -11,7 +11,7 @@ from tests.browser.waiting import wait_until
 pytestmark = pytest.mark.long
 
 SETUP = """
-from saewidgets.widgets import TrainingPanel
+from saewidgets.widgets.training_panel.widget import TrainingPanel
 from tests.widgets.seeded_runs import full_workspace, train_nothing
 ws = train_nothing(full_workspace())
 panel = TrainingPanel(ws)

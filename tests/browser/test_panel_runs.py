@@ -13,7 +13,7 @@ pytestmark = pytest.mark.long
 SETUP = """
 import pathlib, tempfile
 from saewidgets.events import JobStatus
-from saewidgets.widgets import TrainingPanel
+from saewidgets.widgets.training_panel.widget import TrainingPanel
 from tests.widgets.seeded_runs import change, compared_workspace, make_store, show_stores, train_nothing
 ws = train_nothing(compared_workspace(pathlib.Path(tempfile.mkdtemp()) / "workspace"))
 hooks = ("blocks.6.mlp.hook_in", "blocks.6.hook_mlp_out")

@@ -39,6 +39,18 @@ def test_a_healthy_machine(invoke: Invoke, home: Path) -> None:
     assert not home.exists(), "looking makes nothing"
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere it is not known")
+@pytest.mark.parametrize(("policy", "level", "said"), [("PASSIVE", "ok", "sleep soon"), ("ACTIVE", "info", "spin")])
+def test_how_threads_wait(
+    policy: str, level: str, said: str, invoke: Invoke, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)
+    monkeypatch.setenv("OMP_WAIT_POLICY", policy)
+    found = _by_topic(invoke("doctor", "--json").json()["findings"])["waiting threads"]
+    assert (found["level"], "GOMP_SPINCOUNT=20000" in found["hint"]) == (level, True)
+    assert found["text"].startswith(said)
+
+
 def test_a_damaged_catalog_is_a_problem(invoke: Invoke, home: Path) -> None:
     Workspace().close()
     text = _by_topic(invoke("doctor", "--json").json()["findings"])["catalog"]["text"]

@@ -92,6 +92,10 @@ def test_a_copy_is_labelled_and_shows_the_state(page: str, words: tuple[str, ...
     assert not [each for each in words if each not in page]
 
 
+def test_a_copy_of_some_runs_says_how_many_more_there_are() -> None:
+    assert "and 1,234 more" in runs_page(state_of(PanelState, total=1234))
+
+
 def test_the_time_of_the_copy() -> None:
     assert "as of 2001-09-0" in runs_page(state_of(PanelState, updated_at=1e9))
 

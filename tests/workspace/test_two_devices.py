@@ -89,3 +89,11 @@ def test_the_form_shows_the_memory_of_each_device(ws: Workspace) -> None:
     assert model["total_bytes"] == sum(part["bytes"] for part in model["memory"])
     assert (kept["device"], kept["free_bytes"]) == ("cpu", 40_000_000)
     assert "This needs more memory than is free on cpu." in estimate["warnings"]
+
+
+@pytest.mark.parametrize("is_busy", [True, False])
+def test_the_form_says_that_threads_spin(is_busy: bool, ws: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("saewidgets.workspace.training.estimates.spins", lambda: True)
+    monkeypatch.setattr("saewidgets.training.threads.others_compute", lambda: is_busy)
+    said = ws.trainings.validate(small_config("demo").replace(device="cpu"))["estimate"]["warnings"]
+    assert any("GOMP_SPINCOUNT=20000" in each for each in said) == is_busy

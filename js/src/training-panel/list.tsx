@@ -1,6 +1,6 @@
 /** The list of runs, or why it is empty. */
 import type { VNode } from "preact";
-import { useRef, useState } from "preact/hooks";
+import { useEffect, useRef, useState } from "preact/hooks";
 import { Button, Tabs, tabId } from "../lib/controls";
 import * as f from "../lib/format";
 import { flip, into, NothingMatches, Search, SelectAll, Sort } from "../lib/kit";
@@ -134,6 +134,7 @@ export function List({ store, panel }: { store: Store; panel: string }) {
     store.focusCard.value !== null,
   );
   const drawn = useDrawn(store);
+  const room = useRoom(shown.length);
   return (
     <div role="tabpanel" id={panel} aria-labelledby={tabId(panel, filter)} {...hold.handlers}>
       {shown.length === 0 ? (
@@ -142,7 +143,7 @@ export function List({ store, panel }: { store: Store; panel: string }) {
         <RunsTable store={store} runs={shown} />
       ) : (
         <ul class="lst" aria-label="Trainings">
-          {shown.map(drawn)}
+          {shown.slice(0, room).map(drawn)}
         </ul>
       )}
     </div>
@@ -164,6 +165,19 @@ function useDrawn(store: Store): (card: ListCard) => VNode {
     known.current.set(card.id, { runs, drawn });
     return drawn;
   };
+}
+
+const FIRST = 40;
+
+/** How many of `count` entries are drawn: few at first, so that they are seen at once, and in the end all. */
+function useRoom(count: number): number {
+  const [room, setRoom] = useState(FIRST);
+  useEffect(() => {
+    if (room >= count) return;
+    const timer = setTimeout(() => setRoom(room + FIRST), 20); // the page draws in between
+    return () => clearTimeout(timer);
+  }, [room, count]);
+  return room;
 }
 
 /** Keeps the order while pointer or keyboard are in the list: no other run's Pause comes to lie under a click. */

@@ -3,43 +3,55 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import bqplot
 import ipywidgets
 
 from saewidgets.render import Html
 from saewidgets.render.figure import Axis, linear_ticks, log_ticks, tick_text
 from saewidgets.render.numbers import metric, tokens
-from saewidgets.widgets.charts.chart import METRICS, NOTHING, SLOTS, Chart, RunLine
+from saewidgets.widgets.charts.drawing import METRICS, NOTHING, SLOTS, Drawing, RunLine
 from saewidgets.widgets.charts.series import ChartedRun, Read, Series
 from saewidgets.widgets.messages.training import ChartState, Picture
 from saewidgets.widgets.shell import unpin
 
+ROOM = "154px"  # what a chart takes
+
+if TYPE_CHECKING:
+    from saewidgets.widgets.charts.chart import Chart
+
 
 class Charts:
-    """Owned by one panel; `update` and `close` are called from its publisher thread alone."""
+    """Owned by one panel; `update` and `close` are called from its publisher thread alone. The figures are made by the
+    first `update`; `read` does without."""
 
     def __init__(self, read: Read, on_zoom: Callable[[], None]) -> None:
         self._read, self._on_zoom = read, on_zoom
         self._series: dict[str, Series] = {}  # by id, in the order of the lines
-        self._state = ChartState()
-        self._new_x(bqplot.LinearScale, 0.0)
-        self.charts = tuple(Chart(name, self._x, on_zoom) for name in self._state.metrics)
+        self._state = self._drawn_as = ChartState()
+        self._x: Any = None
+        self._right: float | None = None  # where the x axis ends unless zoomed; None: where the points do
+        self.charts: tuple[Chart, ...] = ()
         # Empty while there is nothing to draw: a figure without size makes bqplot complain in the page's console.
         self.box = ipywidgets.HBox([], layout=ipywidgets.Layout(margin="0"))
         self.box.add_class("sw-charts")
 
-    def _new_x(self, kind: Any, low: float) -> None:
-        self._x = kind(min=low)
-        self._right: float | None = None  # where the x axis ends unless zoomed; None: where the points do
+    def _make(self) -> None:
+        from saewidgets.widgets.charts.chart import Chart  # bqplot and pandas: a third of a second
+
+        self._new_x(log=False, low=0.0)
+        self.charts = tuple(Chart(name, self._x, self._on_zoom) for name in ChartState().metrics)
+
+    def _new_x(self, *, log: bool, low: float) -> None:
+        from bqplot import LinearScale, LogScale  # as above
+
+        self._x, self._right = (LogScale if log else LinearScale)(min=low), None
         unpin(self._x)
         self._x.observe(lambda change: self._on_zoom() if self.zoomed else None, names=["min", "max"])
 
-    def update(self, runs: Sequence[ChartedRun], state: ChartState) -> None:
+    def read(self, runs: Sequence[ChartedRun], state: ChartState) -> None:
+        """Take these runs and their numbers."""
         before, self._state = self._state, state
-        if (state.x_axis, state.x_range) != (before.x_axis, before.x_range):
-            self.reset_zoom()
         known = self._series if set(state.metrics) == set(before.metrics) else {}
         self._series = {
             run.record.id: known.get(run.record.id) or Series(state.metrics, self._read, run) for run in runs
@@ -50,9 +62,19 @@ class Charts:
         except BaseException:
             self._series = {}  # events were lost: read all again
             raise
+
+    def update(self, runs: Sequence[ChartedRun], state: ChartState) -> None:
+        """Draw these runs."""
+        if not self.charts:
+            self._make()
+        drawn = self._drawn_as
+        if (state.x_axis, state.x_range) != (drawn.x_axis, drawn.x_range):
+            self.reset_zoom()
+        self.read(runs, state)
+        self._drawn_as = state
         old, low = self._x, self._low
-        if state.log_x != before.log_x:
-            self._new_x(bqplot.LogScale if state.log_x else bqplot.LinearScale, low)
+        if state.log_x != drawn.log_x:
+            self._new_x(log=state.log_x, low=low)
         lines = [self._lines(name, state.x_axis) for name in state.metrics]
         points = any(len(line.curve.x) for found in lines for line in found)
         if not points:
@@ -69,12 +91,17 @@ class Charts:
         for chart in self.charts:
             chart.draw_x_axis(self._x_axis())
 
+    def keep_room(self) -> None:
+        """Where figures will be: what is below them is not to move when they come."""
+        self.box.layout.min_height = ROOM if self._series else None
+
     def show(self) -> None:
         """Put the figures on the page when there is something in them, and take them off when there is not.
 
         To be called when the page knows which runs have a line: a figure that is still hidden draws itself badly.
         """
-        if bool(self._series) != bool(self.box.children):
+        if self.charts and bool(self._series) != bool(self.box.children):
+            self.box.layout.min_height = None
             self.box.children = tuple(chart.box for chart in self.charts) if self._series else ()
 
     def _lines(self, name: str, x_axis: str) -> list[RunLine]:
@@ -102,7 +129,7 @@ class Charts:
 
     def _end(self, x_axis: str) -> float:
         """Where curves are cut: beside a run that ended long after it, one that has just begun would not be seen."""
-        cut = self._state.x_range == "active" and self._x.max == self._right
+        cut = self._state.x_range == "active" and (self._x is None or self._x.max == self._right)
         end = self._reach(x_axis, active=True) if cut else math.nan
         return math.inf if math.isnan(end) else end
 
@@ -130,32 +157,39 @@ class Charts:
 
     @property
     def zoomed(self) -> bool:
-        return self._x.max != self._right or any(chart.zoomed for chart in self.charts)
+        return bool(self.charts) and (self._x.max != self._right or any(chart.zoomed for chart in self.charts))
 
     def reset_zoom(self) -> None:
         """Follow the data again, from the next `update` on."""
-        with self._x.hold_sync():
-            self._right = self._x.max = None
+        if self._x is not None:
+            with self._x.hold_sync():
+                self._right = self._x.max = None
         for chart in self.charts:
             chart.reset_zoom()
 
-    def _drawn(self, x_axis: str) -> list[tuple[Chart, list[RunLine]]]:
-        return [
-            (chart, [line for line in self._lines(chart.name, x_axis) if len(line.curve.x)]) for chart in self.charts
-        ]
+    def _with_points(self, name: str, x_axis: str) -> list[RunLine]:
+        return [line for line in self._lines(name, x_axis) if len(line.curve.x)]
 
     def pictures(self) -> list[Picture]:
+        if not self.charts:
+            return []
         axis = self._state.x_axis
         x = self._x_axis()
         x = replace(x, name=f"time ({x.name})") if axis == "time" else x
-        return [chart.picture(axis, x, lines) for chart, lines in self._drawn(axis) if lines]
+        drawn = ((chart, self._with_points(chart.name, axis)) for chart in self.charts)
+        return [chart.picture(axis, x, lines) for chart, lines in drawn if lines]
 
     def static(self) -> list[Html]:
         charts = []
-        for chart, lines in self._drawn("tokens"):
+        for drawing in self._drawings:
+            lines = self._with_points(drawing.name, "tokens")
             right = max((float(line.curve.x[-1]) for line in lines), default=math.nan)
-            charts.append(chart.static(Axis("", 0.0, right, x_ticks("tokens", 0.0, right)[0]), lines))
+            charts.append(drawing.static(Axis("", 0.0, right, x_ticks("tokens", 0.0, right)[0]), lines))
         return charts
+
+    @property
+    def _drawings(self) -> list[Drawing]:
+        return [Drawing(name, self._state) for name in self._state.metrics]
 
     def choices(self) -> dict[str, str]:
         """The metrics that a chart can show, and their titles: those of the charted runs."""
@@ -167,16 +201,17 @@ class Charts:
     def summaries(self) -> tuple[str, ...]:
         scale = "log" if self._state.log_y else "linear"
         return tuple(
-            f"{chart.title} against {self._state.x_axis}, {scale} scale. "
-            f"{'; '.join(_course(series, chart.name) for series in self._series.values())}."
-            for chart in (self.charts if self._series else ())
+            f"{drawing.title} against {self._state.x_axis}, {scale} scale. "
+            f"{'; '.join(_course(series, drawing.name) for series in self._series.values())}."
+            for drawing in (self._drawings if self._series else ())
         )
 
     def close(self) -> None:
         for chart in self.charts:
             chart.close()
         self.box.close()
-        _close(self._x)
+        if self._x is not None:
+            _close(self._x)
 
 
 def _close(scale: Any) -> None:

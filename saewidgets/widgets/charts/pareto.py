@@ -10,11 +10,10 @@ import numpy as np
 from saewidgets.render import Html, tag
 from saewidgets.render import figure as svg
 from saewidgets.render.numbers import MINUS
-from saewidgets.widgets.charts.chart import PALETTES, SHAPES, Palette, Plot, put, set_ticks, symbol_of
+from saewidgets.widgets.charts.chart import Plot, put, set_ticks
+from saewidgets.widgets.charts.drawing import HIGHER_IS_BETTER, PALETTES, SHAPES, Y_NAMES, Palette, symbol_of
 from saewidgets.widgets.messages.training import CompareState, ParetoPoint, Picture, YAxis
 
-Y_NAMES: dict[YAxis, str] = {"fvu": "FVU", "ce_loss_score": "CE recovered"}
-HIGHER_IS_BETTER: dict[YAxis, bool] = {"fvu": False, "ce_loss_score": True}
 # Beyond these a run has collapsed or diverged. FVU is 1 for the mean of the activations, CE recovered 0 for none.
 L0_FLOOR, FVU_CEILING, CE_FLOOR = 0.5, 2.0, -1.0
 

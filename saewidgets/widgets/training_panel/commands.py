@@ -1,7 +1,8 @@
 """The commands of the training panel: `ChartCommands` of all its parts, `PanelCommands` of the main one."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from operator import methodcaller
 from typing import Annotated, Any, Literal
 
@@ -50,6 +51,15 @@ class ChartCommands(Commands):
 
     def state(self) -> messages.PanelState:
         return self._cut(self._model.state())
+
+    @contextmanager
+    def shown_as(self, cut: Callable[[messages.PanelState], messages.PanelState]) -> Iterator[None]:
+        """With another part of the state."""
+        usual, self._cut = self._cut, cut
+        try:
+            yield
+        finally:
+            self._cut = usual
 
     @command
     def chart(self, *, reset_zoom: bool = False, **change: Annotated[Any, messages.ChartLook]) -> None:

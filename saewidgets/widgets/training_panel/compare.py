@@ -13,7 +13,7 @@ from saewidgets.records import TrainingRecord
 from saewidgets.render.labels import ARCHITECTURES, choice_label, name_of, short_float, target_of
 from saewidgets.render.numbers import NONE, column, metric
 from saewidgets.render.static_views import tile_values
-from saewidgets.widgets.charts.pareto import HIGHER_IS_BETTER, Y_NAMES
+from saewidgets.widgets.charts.drawing import HIGHER_IS_BETTER, Y_NAMES
 from saewidgets.widgets.messages.training import CompareState, ParetoPoint, ResultRow, Scope, SettingRow, YAxis
 from saewidgets.widgets.messages.wire import Setting
 from saewidgets.widgets.training_panel.form import form_fields

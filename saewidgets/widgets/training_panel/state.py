@@ -15,8 +15,8 @@ from saewidgets.events import JobStatus, LogLine, Metrics, Progress
 from saewidgets.records import ActivationStoreRecord, CheckpointRecord, TemplateRecord, TrainingRecord
 from saewidgets.render.labels import architecture_label, choice_label
 from saewidgets.render.static_views import tile_values
-from saewidgets.widgets.charts.chart import SLOTS
 from saewidgets.widgets.charts.charts import slots_for
+from saewidgets.widgets.charts.drawing import SLOTS
 from saewidgets.widgets.charts.series import ChartedRun, earlier_runs
 from saewidgets.widgets.messages.training import Card, ChartState, CheckpointData, PanelState, StoreRow, Tile, YAxis
 from saewidgets.widgets.model import Devices, Model, place_of
@@ -36,6 +36,7 @@ class PanelModel(Model[PanelState]):
         self._records: dict[str, TrainingRecord] = {}
         self._read_last: dict[str, TrainingRecord] = {}  # without what was told since then
         self._places: dict[str, dict[str, Any]] = {}  # of each card: looking for files takes time
+        self._cards: dict[str, tuple[Any, ...]] = {}  # what each is drawn from, and the card
         self._measured: dict[str, list[Metrics]] = {}  # events since the charts were drawn last
         self._missed: set[str] = set()  # the catalog holds more of these than their events brought
         self._loaded = False
@@ -198,15 +199,20 @@ class PanelModel(Model[PanelState]):
             return self._chart
 
     def _shown(self) -> dict[str, Any]:
-        cards = []
+        drawn: dict[str, tuple[Any, ...]] = {}
         for record in self._records.values():
             source = record.facts.get("continued_from") or {}
             parent = self._records.get(str(source.get("training_id") or record.retry_of))
             earlier = parent.name if parent is not None else None
-            cards.append(card_of(record, self._slots.get(record.id), earlier, **self._places[record.id]))
+            known = (record, self._slots.get(record.id), earlier, self._places[record.id])
+            before = self._cards.get(record.id)
+            if before is None or before[:4] != known:
+                before = (*known, card_of(*known[:3], **known[3]))
+            drawn[record.id] = before
+        self._cards, cards = drawn, tuple(card for *_, card in drawn.values())
         compared = self.records(self._compared)
         return {
-            "cards": tuple(cards),
+            "cards": cards,
             "total": len(cards),
             "jobs": len({card.job_id or card.group_id or card.id for card in cards}),
             "charts": self._chart,
@@ -234,6 +240,18 @@ def _in_order(newest_first: Iterable[TrainingRecord]) -> list[str]:
     for record in newest_first:
         jobs.setdefault(record.group_id or record.id, []).insert(0, record.id)
     return [i for runs in jobs.values() for i in runs]
+
+
+FIRST = 40  # cards, of which the list shows about four
+
+
+def for_first_view(state: PanelState) -> PanelState:
+    """The runs that are seen at once, those at work and the newest: a thousand take a second to get to the page and be
+    drawn. The next revision has all."""
+    if len(state.cards) <= FIRST:
+        return state
+    cards = sorted(state.cards, key=lambda card: not JobStatus(card.status).is_active)[:FIRST]
+    return state.model_copy(update={"cards": tuple(cards), "revision": state.revision - 1})
 
 
 def for_chart_bar(state: PanelState) -> PanelState:

@@ -3,7 +3,7 @@
 import logging
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import ipywidgets
 import traitlets as t
@@ -11,13 +11,15 @@ import traitlets as t
 from saewidgets.errors import ConfigError
 from saewidgets.render import Html, runs_page
 from saewidgets.widgets.charts.charts import Charts
-from saewidgets.widgets.charts.pareto import ParetoChart
-from saewidgets.widgets.messages.training import Figure, Picture
-from saewidgets.widgets.sae_browser.widget import SAEBrowser
+from saewidgets.widgets.charts.series import ChartedRun
+from saewidgets.widgets.messages.training import ChartState, Figure, Picture
 from saewidgets.widgets.shell import Box, Part, checked_workspace, workers
 from saewidgets.widgets.training_panel.commands import ChartCommands, PanelCommands
-from saewidgets.widgets.training_panel.state import PanelModel, for_chart_bar, for_footer
+from saewidgets.widgets.training_panel.state import PanelModel, for_chart_bar, for_first_view, for_footer
 from saewidgets.workspace import Workspace
+
+if TYPE_CHECKING:
+    from saewidgets.widgets.charts.pareto import ParetoChart
 
 logger = logging.getLogger("saewidgets.widgets")
 
@@ -46,6 +48,7 @@ class TrainingPanel(Box):
 
     _title = "Training"
     _model: PanelModel
+    _is_cold = True  # the form's first check would take seconds
 
     opened_sae = t.Unicode(None, allow_none=True, read_only=True, help="id of the SAE that was opened last, or None")
 
@@ -67,23 +70,23 @@ class TrainingPanel(Box):
         self.reset_charts, self.reset_pareto = threading.Event(), threading.Event()
         self._drawing = threading.Lock()
         self._charts = Charts(workspace.trainings.metric_columns, self._wake)
-        self._draw_charts()
-        self._pareto = ParetoChart(self._wake)
+        self._take_runs(self._charts.read)  # the publisher draws them, when the list is on the page
+        self._charts.keep_room()
+        self._pareto: ParetoChart | None = None
         self._pareto_box = ipywidgets.HBox([], layout=ipywidgets.Layout(margin="0"))
         self._pareto_box.add_class("sw-pareto")
         self._commands = PanelCommands(self)
         look: Any = {"theme": theme, "height": height}
-        top = Part("training_panel", self._commands, **look)
+        with self._commands.shown_as(for_first_view):
+            top = Part("training_panel", self._commands, **look)
         bar = Part("chart_controls", ChartCommands(self, for_chart_bar), **look)
         footer = Part("training_footer", ChartCommands(self, for_footer), **look)
         self._runs_view: tuple[Any, ...] = (top, self._pareto_box, bar, self._charts.box, footer)
         self._build(self._runs_view, embedded=False, **look)
-        self._charts.show()
         self._start(
             (top, bar, footer), workspace.trainings.follow(self._told), workspace.subscribe_saes(self._library_changed),
             workspace.templates.changes.add(self._templates_changed),
         )  # fmt: skip
-        workers().submit(self._warm_up)
 
     @property
     def selected(self) -> tuple[str, ...]:
@@ -120,8 +123,12 @@ class TrainingPanel(Box):
     def _static(self) -> Html:
         return runs_page(self._model.state().model_dump(mode="json"), self._charts.static())
 
+    def _copy(self) -> Html:
+        return runs_page(self._parts[0].state, self._charts.static())  # the runs that the page has
+
     def _owned(self) -> tuple[Any, ...]:
-        return (*super()._owned(), self._charts, self._pareto, self._pareto_box)
+        figures = (self._charts, *(() if self._pareto is None else (self._pareto,)))
+        return (*super()._owned(), *figures, self._pareto_box)
 
     def _told(self, training_id: str | None, news: Sequence[object]) -> None:
         self._model.tell(training_id, news)
@@ -136,17 +143,22 @@ class TrainingPanel(Box):
         self._model.mark_templates_changed()
         self._wake(urgent=False)
 
+    def _publish(self) -> None:
+        super()._publish()
+        if not self._charts.charts:  # the first time: the page has what was chosen meanwhile
+            self._take_runs(self._charts.update)
+            self._charts.show()
+
     def _read(self) -> None:
         super()._read()
-        self._follow(self._model.devices)
         if self.reset_charts.is_set():
             self.reset_charts.clear()
             self._charts.reset_zoom()
-        self._draw_charts()
+        self._take_runs(self._charts.update if self._charts.charts else self._charts.read)
 
-    def _draw_charts(self) -> None:
+    def _take_runs(self, take: Callable[[Sequence[ChartedRun], ChartState], None]) -> None:
         with self._drawing:
-            self._charts.update(self._model.charted(), self._model.chart)
+            take(self._model.charted(), self._model.chart)
         self._model.set_chart(
             zoomed=self._charts.zoomed, longer=self._charts.longer, summaries=self._charts.summaries(),
             choices=self._charts.choices(),
@@ -155,10 +167,15 @@ class TrainingPanel(Box):
     def _arrange(self) -> None:
         if self.reset_pareto.is_set():
             self.reset_pareto.clear()
-            self._pareto.reset_zoom()
+            if self._pareto is not None:
+                self._pareto.reset_zoom()
         comparison = self._model.state().compare
         if comparison is not None:
             with self._drawing:
+                if self._pareto is None:
+                    from saewidgets.widgets.charts.pareto import ParetoChart  # as of the charts
+
+                    self._pareto = ParetoChart(self._wake)
                 self._pareto.draw(comparison, self._model.chart.theme)
             self._model.set_pareto(zoomed=self._pareto.zoomed)
         super()._arrange()
@@ -168,14 +185,20 @@ class TrainingPanel(Box):
         self._charts.show()
         comparison = self._parts[0].state["compare"] is not None  # as the page has it by now
         if comparison != bool(self._pareto_box.children):
-            self._pareto_box.children = (self._pareto.box,) if comparison else ()
+            self._pareto_box.children = (self._pareto.box,) if comparison and self._pareto is not None else ()
+        self._follow(self._model.devices)
+        if self._is_cold:
+            self._is_cold = False
+            workers().submit(self._warm_up)
 
     def _take_over(self) -> None:
         self.set_trait("opened_sae", self._opened)
 
     def pictures(self, figure: Figure) -> tuple[Picture, ...]:
         with self._drawing:
-            return tuple(self._charts.pictures()) if figure == "charts" else self._pareto.pictures()
+            if figure == "charts":
+                return tuple(self._charts.pictures())
+            return () if self._pareto is None else self._pareto.pictures()
 
     def open_sae(self, sae_id: str | None) -> None:
         """*Open SAE* was pressed, or (None) *Back to trainings*."""
@@ -195,4 +218,6 @@ class TrainingPanel(Box):
             widget.show(sae_id)
 
     def _make(self, what: str) -> Any:
+        from saewidgets.widgets.sae_browser.widget import SAEBrowser  # when it is opened
+
         return SAEBrowser(self.workspace, **self._look)

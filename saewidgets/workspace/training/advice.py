@@ -6,13 +6,12 @@ while much variance is left unexplained needs another configuration, not more pa
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
 
-from saewidgets.config.base import dotted
 from saewidgets.config.sae import Penalised, usual_target
 from saewidgets.config.sparsity import STEERED_STEPS, coefficient_name
 from saewidgets.config.training import usual_rate
@@ -77,7 +76,6 @@ class _JudgedRun:
     def __init__(self, record: TrainingRecord) -> None:
         self.record = record
         self.sae: Mapping[str, Any] = record.config.get("sae", {})
-        self.setting: Callable[[str], Any] = dict(dotted(record.config)).get
         self.coefficient = coefficient_name(self.sae)
         self.config = config = config_of(record)
         self.usual = usual_rate(config.sae.architecture, config.sae.d_sae, config.steps) if config else 3e-4
@@ -90,6 +88,13 @@ class _JudgedRun:
         self.batch = max(1, int(self.setting("batch_size") or 1))
         self.steps = record.tokens_done // self.batch
         self.fvu, self.l0 = measured(record, "fvu"), measured(record, "l0")
+
+    def setting(self, name: str) -> Any:
+        """The setting of a dotted name, None where the record has none."""
+        found: Any = self.record.config
+        for part in name.split("."):
+            found = found.get(part) if isinstance(found, Mapping) else None
+        return found
 
     def has_begun(self, share: float) -> bool:
         return self.record.tokens_done >= share * self.record.tokens_total

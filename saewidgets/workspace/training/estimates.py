@@ -18,7 +18,7 @@ from saewidgets.config.training import dead_window, usual_rate
 from saewidgets.errors import ConfigError
 from saewidgets.events import JobStatus
 from saewidgets.records import DeviceInfo, JobRecord, TrainingRecord
-from saewidgets.settings import free_memory, machine_memory
+from saewidgets.settings import SLEEP_SOON, free_memory, machine_memory, spins
 from saewidgets.training.estimate import ModelSize, estimate_together, evaluation_share, model_flops, sae_flops
 from saewidgets.workspace.capture.stored_corpus import store_of
 
@@ -198,6 +198,14 @@ def estimate_runs(
     for each in found.elsewhere:
         if (left := free.get(each.device)) is not None and each.total_bytes > left:
             warnings.append(f"This needs more memory than is free on {each.device}.")
+    if device.id == "cpu" and workspace.settings.runner == "thread" and not workspace.settings.places and spins():
+        from saewidgets.training.threads import others_compute  # torch
+
+        if others_compute():
+            warnings.append(
+                f"Other programs use the cores, and threads of this process spin while they wait: set {SLEEP_SOON} "
+                "before Python starts."
+            )
     if found.disk_bytes > disk_free:
         warnings.append("The checkpoints do not fit on the disk.")
     known = {config.model: size, str(Path(config.model).expanduser().absolute()): size}

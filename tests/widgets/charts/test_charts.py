@@ -14,8 +14,9 @@ import pytest
 from saewidgets.config import TrainingConfig
 from saewidgets.errors import CatalogError
 from saewidgets.events import JobStatus, Metrics
-from saewidgets.widgets.charts.chart import DASHES, MARKERS, PALETTES, SVG_DASHES
+from saewidgets.widgets.charts.chart import DASHES
 from saewidgets.widgets.charts.charts import Charts, x_ticks
+from saewidgets.widgets.charts.drawing import MARKERS, PALETTES, SVG_DASHES
 from saewidgets.widgets.charts.series import ChartedRun, ParentRun
 from saewidgets.widgets.messages.training import ChartState
 from tests.widgets.seeded_runs import make_record

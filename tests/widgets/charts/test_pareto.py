@@ -10,7 +10,7 @@ import pytest
 from saewidgets.config import BatchTopKConfig, JumpReLUConfig, TopKConfig, TrainingConfig
 from saewidgets.events import JobStatus
 from saewidgets.records import TrainingRecord
-from saewidgets.widgets.charts.chart import PALETTES, SHAPES, SYMBOLS, symbol_of
+from saewidgets.widgets.charts.drawing import PALETTES, SHAPES, SYMBOLS, symbol_of
 from saewidgets.widgets.charts.pareto import HEIGHT, MARGIN, NARROW, ParetoChart
 from saewidgets.widgets.messages.training import CompareState, ParetoPoint
 from saewidgets.widgets.training_panel.compare import compare_state, pareto_points, scope_of, summary

@@ -83,7 +83,7 @@ def test_the_pages_theme_reaches_the_charts(panel: TrainingPanel, record_message
     bar = panel._parts[1]
     ask(bar, record_messages(bar), kind="chart", theme="dark", x_axis="steps")
     wait_until(lambda: bar.state["charts"]["theme"] == "dark")
-    wait_until(lambda: panel._charts.charts[0].look.theme == "dark")
+    wait_until(lambda: {chart.look.theme for chart in panel._charts.charts} == {"dark"})
 
 
 def test_the_pareto_view_is_there_while_runs_are_compared(panel: TrainingPanel) -> None:
