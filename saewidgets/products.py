@@ -27,6 +27,7 @@ def _onednn() -> Any:
 
 
 _LINEAR = _onednn()
+BY = "torch" if _LINEAR is None else "oneDNN"  # what computes the products
 
 
 def product(a: Tensor, b: Tensor, bias: Tensor | None = None) -> Tensor:

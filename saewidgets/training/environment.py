@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from saewidgets import products
 from saewidgets.activations.stream import device_name
 from saewidgets.config.base import dotted
 from saewidgets.config.training import TrainingConfig, with_former_defaults
@@ -33,7 +34,7 @@ _UNCOMPARED = frozenset({"python"})  # recorded for the reader; it computes noth
 
 
 def describe_environment(device: str, layout: Mapping[str, Any], compiled: str | None = None) -> dict[str, Any]:
-    """Versions, device, thread count, how the model was compiled, and the stream's layout, as JSON data."""
+    """Versions, device, threads, what multiplies matrices, what is compiled of the model, and the stream's layout."""
     return {
         "saewidgets": __version__,
         "python": platform.python_version(),
@@ -42,6 +43,7 @@ def describe_environment(device: str, layout: Mapping[str, Any], compiled: str |
         "sae_device": device_name(torch.device(device)),
         "model_compiled": compiled or "no",
         "threads": torch.get_num_threads(),
+        "products": products.BY,
         "layout": dict(layout),
     }
 
@@ -76,7 +78,7 @@ def compare(state: Mapping[str, Any], config: TrainingConfig, environment: Mappi
             )
     told = [name for name in changed if not _within(name, _FREE)]
     reasons = [f"{name} was {_shown(before.get(name))} and is {_shown(now.get(name))}" for name in told]
-    reasons += _differences(state.get("environment", {}), environment)
+    reasons += _differences({"products": "torch", **state.get("environment", {})}, environment)
     return f"The continuation will not be bit-identical: {'; '.join(reasons)}." if reasons else None
 
 
