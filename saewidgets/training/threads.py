@@ -15,8 +15,13 @@ _SETTING = threading.Lock()
 _STAT = Path("/proc/stat")
 
 
+def own_cores() -> set[int]:
+    """The cores that this process may use."""
+    return os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
+
+
 class CoresOfOthers:
-    """How many cores other programs have used between two calls, on Linux; 0 where that is unknown."""
+    """How many of its cores other programs have used between two calls, on Linux; 0 where that is unknown."""
 
     def __init__(self) -> None:
         self._before = self._now()
@@ -27,13 +32,16 @@ class CoresOfOthers:
         return max(0.0, (used - own) / elapsed) if elapsed and used else 0.0
 
     def _now(self) -> tuple[float, float, float]:
-        """Seconds by the clock, of all cores, and of this process."""
+        """Seconds by the clock, of these cores, and of this process."""
+        names, used = {f"cpu{number}" for number in own_cores()}, 0
         try:
-            user, nice, system, _, _, *interrupts = map(int, _STAT.read_text().split("\n", 1)[0].split()[1:8])
+            for name, *ticks in map(str.split, _STAT.read_text().splitlines()):
+                if name in names:
+                    user, nice, system, _, _, *interrupts = map(int, ticks[:7])
+                    used += user + nice + system + sum(interrupts)
         except (OSError, ValueError):
-            return time.monotonic(), 0.0, 0.0
-        used = (user + nice + system + sum(interrupts)) / os.sysconf("SC_CLK_TCK")
-        return time.monotonic(), used, time.process_time()
+            used = 0
+        return time.monotonic(), used / os.sysconf("SC_CLK_TCK"), time.process_time()
 
 
 def others_compute(seconds: float = 0.1) -> bool:
@@ -82,7 +90,7 @@ class FollowedLoad:
 
     def take(self, used: float) -> bool:
         """As `follow`, where others use so many cores. More threads are taken when it has twice been said."""
-        free = max(1, min(self._usual, int((os.cpu_count() or 1) - used + _NOTHING)))
+        free = max(1, min(self._usual, int(len(own_cores()) - used + _NOTHING)))
         more = free > self._number
         if free < self._number or (more and self._said_more):
             self._number, more = free, False

@@ -17,7 +17,7 @@ from tests.training.fakes import Recorder, Scripted
 
 @pytest.fixture
 def four_threads(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(os, "cpu_count", lambda: 4)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0, 1, 2, 5}, raising=False)
     before = torch.get_num_threads()
     torch.set_num_threads(4)
     yield
@@ -58,11 +58,12 @@ def test_the_own_work_is_not_that_of_others(tmp_path: Path, monkeypatch: pytest.
     stat, second = tmp_path / "stat", os.sysconf("SC_CLK_TCK")
     clock, own = iter([0.0, 2.0]), iter([10.0, 12.0])
     monkeypatch.setattr("saewidgets.training.threads._STAT", stat)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0, 1}, raising=False)
     monkeypatch.setattr("time.monotonic", lambda: next(clock))
     monkeypatch.setattr("time.process_time", lambda: next(own))
-    stat.write_text(f"cpu  {5 * second} 0 0 999 0 0 0 0 0 0\ncpu0 1 2 3\n")
+    stat.write_text(f"cpu 1 2 3\ncpu0 {5 * second} 0 0 999 0 0 0 0 0 0\ncpu7 1 2 3\n")
     load = CoresOfOthers()
-    stat.write_text(f"cpu  {8 * second} {second} {second} 9999 9999 0 0 0 0 0\ncpu0 1 2 3\n")
+    stat.write_text(f"cpu 1 2 3\ncpu0 {8 * second} {second} {second} 9999 9999 0 0 0 0 0\ncpu7 1 2 9999\n")
     assert load() == pytest.approx(1.5)  # 5 seconds of cores in 2 seconds, 2 of them ours
 
 
