@@ -90,14 +90,13 @@ test-all: test long faults floors ## every test there is: hours
 peers: $(STAMPS)/dev ## build the environments of the packages we compare with
 	$(PY) tools/make_peers.py
 
-bench: $(STAMPS)/dev ## training beside other packages: some 22 minutes on two cores, after `make peers`
-	$(PY) benchmarks/bench_train_step.py --rounds 2
+bench: $(STAMPS)/dev ## training beside other packages: some 35 minutes on two cores, after `make peers`
+	$(PY) benchmarks/bench_train_step.py
+	$(PY) benchmarks/bench_train_step.py --scaling
 	$(PY) benchmarks/bench_end_to_end.py
 	$(PY) benchmarks/report.py
 
 bench-all: bench ## every benchmark; each prints ratios measured in one run
-	$(PY) benchmarks/bench_train_step.py --scaling
-	$(PY) benchmarks/report.py
 	@for file in $(filter-out %_train_step.py %_end_to_end.py,$(wildcard benchmarks/bench_*.py)); do \
 	  echo "== $$file"; $(PY) "$$file"; done
 

@@ -44,7 +44,9 @@ def product(a: Tensor, b: Tensor, bias: Tensor | None = None) -> Tensor:
 
 def _is_faster(tensors: tuple[Tensor, ...]) -> bool:
     plain = any(each.dtype != torch.float32 or each.device.type != "cpu" or not each.numel() for each in tensors)
-    return _LINEAR is not None and not plain and not torch.is_autocast_enabled("cpu")
+    # what torch.compile, vmap and the like take apart has to be torch's own
+    is_traced = torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()
+    return _LINEAR is not None and not plain and not is_traced and not torch.is_autocast_enabled("cpu")
 
 
 def _linear(a: Tensor, b: Tensor, bias: Tensor | None) -> Tensor:

@@ -1,5 +1,7 @@
 """The product of oneDNN is the plain one, gradients included, however its operands lie in memory."""
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -54,3 +56,20 @@ def test_layers_of_a_model_compute_the_same(bias: bool) -> None:
             found = layer(x), torch.addmm(shift, rows, weight), torch.addmm(shift, rows, weight, beta=0.5)
     for ours, plain in zip(found, expected, strict=True):
         torch.testing.assert_close(ours, plain)
+
+
+def test_what_torch_takes_apart_is_torchs_own() -> None:
+    a, b = torch.randn(5, 4, 48), torch.randn(48, 64)
+    torch.testing.assert_close(torch.func.vmap(lambda x: product(x, b))(a), a @ b)
+    seen: list[str] = []
+
+    def note(module: Any, inputs: Any) -> Any:
+        seen.extend(str(node.target) for node in module.graph.nodes)
+        return module.forward
+
+    layer = torch.nn.Linear(48, 64)
+    compiled = torch.compile(layer, backend=note)
+    with torch.no_grad(), fast_layers():
+        torch.testing.assert_close(compiled(a), layer(a))
+    assert seen
+    assert not any("pointwise" in each for each in seen)

@@ -274,8 +274,9 @@ class SAE(nn.Module, ABC):
         """What `decode` makes of `x` [n, d_in] and its latents: all [n, d_sae] or, on the CPU where they are few, the
         active ones alone, in a fraction of the time."""
         rows = self._flat(x).to(self.W_dec.dtype)
-        has_kernels = not self.training and SAE._fast_path(self, rows, rows)  # BatchTopK has others in training
-        code = self._active(self._normalise(rows)) if has_kernels else None
+        # BatchTopK has others in training
+        has_kernels = rows.device.type == "cpu" and not self.training and SAE._fast_path(self, rows, rows)
+        code = self._active(self._normalise(rows)) if has_kernels and len(rows) else None
         if code is None:
             f = self.encode(x)
             return self.decode(f, x), f

@@ -78,7 +78,7 @@ def compare(state: Mapping[str, Any], config: TrainingConfig, environment: Mappi
             )
     told = [name for name in changed if not _within(name, _FREE)]
     reasons = [f"{name} was {_shown(before.get(name))} and is {_shown(now.get(name))}" for name in told]
-    reasons += _differences({"products": "torch", **state.get("environment", {})}, environment)
+    reasons += _differences({"products": "those of an earlier version", **state.get("environment", {})}, environment)
     return f"The continuation will not be bit-identical: {'; '.join(reasons)}." if reasons else None
 
 

@@ -346,7 +346,8 @@ def _scaling(scaler: Scaler) -> str:
 
 def _evaluated(config: TrainingConfig, held_out: int) -> str:
     what = "activations" if config.corpus.kind == "activations" else "text"
-    return f"held-out {what}" if held_out else f"evaluated on {what} of the training"
+    tokens = f"{config.evaluation.tokens or 0:,} tokens of"
+    return f"{tokens} held-out {what}" if held_out else f"evaluated on {tokens} {what} of the training"
 
 
 class Evaluations:

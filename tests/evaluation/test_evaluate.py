@@ -153,6 +153,14 @@ def test_all_numbers_of_saes_of_others(lm: LoadedModel, contexts: Tensor, name: 
     assert found == pytest.approx(_expected(lm, sae, contexts), rel=1e-4)
 
 
+@pytest.mark.parametrize("name", ["topk", "standard"])
+def test_a_batch_without_a_token_that_counts_does_no_harm(lm: LoadedModel, contexts: Tensor, name: str) -> None:
+    sae, skipped = _sae(name), torch.full((2, 12), 7)
+    given = torch.cat([contexts[:2], skipped, contexts[2:]])
+    found = evaluate(sae, lm, given, HOOK, batch_size=2, exclude_token_ids=[7])
+    assert found == pytest.approx(evaluate(sae, lm, contexts, HOOK, batch_size=2, exclude_token_ids=[7]))
+
+
 def test_places_that_do_not_fit(lm: LoadedModel, contexts: Tensor) -> None:
     transcoder = inference_sae("transcoder", 32, _sae("standard").inference_tensors())
     with pytest.raises(ConfigError, match="a different place") as caught:

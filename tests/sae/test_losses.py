@@ -204,6 +204,16 @@ def test_the_auxiliary_gradient_reaches_only_dead_latents(name: str) -> None:
     assert sae.loss(batch(), step=LossState(1.0, torch.zeros_like(dead))).terms["aux"] == 0
 
 
+@every_path
+@pytest.mark.parametrize("name", ALL)
+def test_what_is_not_a_number_is_not_hidden(name: str, path: str) -> None:
+    sae = by(path, make(name, d_sae=64))
+    with torch.no_grad():
+        sae.W_enc[3, 5] = torch.nan
+    x = batch()
+    assert sae.loss(x, aim(sae, x)).total.isnan()
+
+
 def steps_end_in(path: str, architecture: str, seed: int) -> float:
     """FVU on rows not trained on, after 500 steps on mixtures of few directions."""
     rng = torch.Generator().manual_seed(11)

@@ -124,14 +124,14 @@ def topk_code(x: Tensor, W_enc: Tensor, b_enc: Tensor, k: int) -> SparseCode:
 
 def _above(pre: Tensor, bound: float, most: float = math.inf) -> tuple[Tensor, Tensor] | None:
     """Flat positions and values of all entries of `pre` [rows, n] above `bound`, in order of position; None where they
-    are more than `most`."""
+    are more than `most`. "Not at most" rather than "above": what is not a number has to be found."""
     grouped = pre.view(-1, 1 if pre.shape[1] % _GROUP else _GROUP)
-    above = grouped.amax(1) > bound
+    above = (grouped.amax(1) <= bound).logical_not_()
     if above.sum() > most:
         return None
     groups = above.nonzero().view(-1)
     candidates = grouped[groups]
-    inside = (candidates > bound).nonzero()
+    inside = (candidates <= bound).logical_not_().nonzero()
     if len(inside) > most:
         return None
     return groups[inside[:, 0]] * grouped.shape[1] + inside[:, 1], candidates[inside[:, 0], inside[:, 1]]
