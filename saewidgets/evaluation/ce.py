@@ -20,8 +20,10 @@ from torch.nn import functional
 
 from saewidgets.lm import LoadedModel, before_head, forward, input_device
 from saewidgets.lm.model_config import text_config
+from saewidgets.products import fast_layers
 
 LOGIT_BYTES = 1 << 28  # most memory for logits at once
+_CPU_BYTES = 1 << 24  # on a CPU fewer: what is larger comes from the system anew each time, page by page
 
 
 class CrossEntropy:
@@ -90,13 +92,17 @@ class CrossEntropy:
         return float(total)
 
     def _parts(self, rows: Tensor) -> tuple[Tensor, ...]:
-        return rows.split(max(1, LOGIT_BYTES // (4 * self._vocabulary))) if len(rows) else ()
+        most = min(LOGIT_BYTES, _CPU_BYTES) if rows.device.type == "cpu" else LOGIT_BYTES
+        return rows.split(max(1, most // (4 * self._vocabulary))) if len(rows) else ()
 
     @torch.no_grad()
     def _logits(self, rows: Tensor) -> Tensor:
         if self._head is None:  # they are the model's own
             return rows.float()
-        logits: Tensor = self._head(rows).float() * self._factor
+        with fast_layers():
+            logits: Tensor = self._head(rows).float()
+        if self._factor != 1.0:
+            logits = logits * self._factor
         if self._softcap is not None:
             logits = torch.tanh(logits / self._softcap) * self._softcap
         return logits
