@@ -1,8 +1,7 @@
 """The commands of the training panel: `ChartCommands` of all its parts, `PanelCommands` of the main one."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from operator import methodcaller
 from typing import Annotated, Any, Literal
 
@@ -51,15 +50,6 @@ class ChartCommands(Commands):
 
     def state(self) -> messages.PanelState:
         return self._cut(self._model.state())
-
-    @contextmanager
-    def shown_as(self, cut: Callable[[messages.PanelState], messages.PanelState]) -> Iterator[None]:
-        """With another part of the state."""
-        usual, self._cut = self._cut, cut
-        try:
-            yield
-        finally:
-            self._cut = usual
 
     @command
     def chart(self, *, reset_zoom: bool = False, **change: Annotated[Any, messages.ChartLook]) -> None:

@@ -26,9 +26,12 @@ from saewidgets.workspace import Workspace
 from saewidgets.workspace.training.advice import advise
 from saewidgets.workspace.training.estimates import dead_window_of, learning_rate_of
 
+FIRST = 12  # cards, of which the list shows about four
+
 
 class PanelModel(Model[PanelState]):
-    """The state of one panel over one workspace."""
+    """The state of one panel over one workspace. Until `show_all` it has the runs that are seen at once, those at work
+    and the newest: a thousand take a second to be made, get to the page and be drawn."""
 
     def __init__(self, workspace: Workspace) -> None:
         super().__init__(workspace, PanelState())
@@ -40,6 +43,7 @@ class PanelModel(Model[PanelState]):
         self._measured: dict[str, list[Metrics]] = {}  # events since the charts were drawn last
         self._missed: set[str] = set()  # the catalog holds more of these than their events brought
         self._loaded = False
+        self._most: int | None = FIRST
         self._chart = ChartState()
         self._slots: dict[str, int] = {}
         self._waiting: tuple[str, ...] = ()  # run, but found all lines taken
@@ -121,6 +125,11 @@ class PanelModel(Model[PanelState]):
             self._scope = self._scope if scope is None else scope
             self._pareto_zoomed = self._pareto_zoomed if zoomed is None else zoomed
 
+    def show_all(self) -> None:
+        """Have a card of every run from now on."""
+        with self._lock:
+            self._most = None
+
     def show_sae(self, sae_id: str | None) -> None:
         """Show this SAE in the place of the runs; None: the runs again."""
         with self._lock:
@@ -200,7 +209,9 @@ class PanelModel(Model[PanelState]):
 
     def _shown(self) -> dict[str, Any]:
         drawn: dict[str, tuple[Any, ...]] = {}
-        for record in self._records.values():
+        records = list(self._records.values())
+        at_work_first = records if self._most is None else sorted(records, key=lambda each: not each.status.is_active)
+        for record in at_work_first[: self._most]:
             source = record.facts.get("continued_from") or {}
             parent = self._records.get(str(source.get("training_id") or record.retry_of))
             earlier = parent.name if parent is not None else None
@@ -213,13 +224,13 @@ class PanelModel(Model[PanelState]):
         compared = self.records(self._compared)
         return {
             "cards": cards,
-            "total": len(cards),
-            "jobs": len({card.job_id or card.group_id or card.id for card in cards}),
+            "total": len(records),
+            "jobs": len({record.job_id or record.group_id or record.id for record in records}),
             "charts": self._chart,
             "devices": self.devices.found,
             "notice": self._notice or self.devices.note,
             "compare": None if len(compared) < 2 else compare_state(
-                list(self._records.values()), compared, self._slots, y_axis=self._y_axis, scope=self._scope,
+                records, compared, self._slots, y_axis=self._y_axis, scope=self._scope,
                 zoomed=self._pareto_zoomed,
             ),
         }  # fmt: skip
@@ -240,18 +251,6 @@ def _in_order(newest_first: Iterable[TrainingRecord]) -> list[str]:
     for record in newest_first:
         jobs.setdefault(record.group_id or record.id, []).insert(0, record.id)
     return [i for runs in jobs.values() for i in runs]
-
-
-FIRST = 40  # cards, of which the list shows about four
-
-
-def for_first_view(state: PanelState) -> PanelState:
-    """The runs that are seen at once, those at work and the newest: a thousand take a second to get to the page and be
-    drawn. The next revision has all."""
-    if len(state.cards) <= FIRST:
-        return state
-    cards = sorted(state.cards, key=lambda card: not JobStatus(card.status).is_active)[:FIRST]
-    return state.model_copy(update={"cards": tuple(cards), "revision": state.revision - 1})
 
 
 def for_chart_bar(state: PanelState) -> PanelState:

@@ -15,7 +15,7 @@ from saewidgets.widgets.charts.series import ChartedRun
 from saewidgets.widgets.messages.training import ChartState, Figure, Picture
 from saewidgets.widgets.shell import Box, Part, checked_workspace, workers
 from saewidgets.widgets.training_panel.commands import ChartCommands, PanelCommands
-from saewidgets.widgets.training_panel.state import PanelModel, for_chart_bar, for_first_view, for_footer
+from saewidgets.widgets.training_panel.state import PanelModel, for_chart_bar, for_footer
 from saewidgets.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -77,8 +77,7 @@ class TrainingPanel(Box):
         self._pareto_box.add_class("sw-pareto")
         self._commands = PanelCommands(self)
         look: Any = {"theme": theme, "height": height}
-        with self._commands.shown_as(for_first_view):
-            top = Part("training_panel", self._commands, **look)
+        top = Part("training_panel", self._commands, **look)
         bar = Part("chart_controls", ChartCommands(self, for_chart_bar), **look)
         footer = Part("training_footer", ChartCommands(self, for_footer), **look)
         self._runs_view: tuple[Any, ...] = (top, self._pareto_box, bar, self._charts.box, footer)
@@ -100,7 +99,7 @@ class TrainingPanel(Box):
     @selected.setter
     def selected(self, training_ids: Iterable[str]) -> None:
         ids = [training_ids] if isinstance(training_ids, str) else list(training_ids)
-        known = {card.id for card in self._model.state().cards}
+        known = {record.id for record in self._model.records(ids)}
         unknown = [training_id for training_id in ids if training_id not in known]
         if unknown:
             raise ConfigError(f"There is no training {unknown[0]!r} in this workspace.", where="selected")
@@ -121,6 +120,7 @@ class TrainingPanel(Box):
         return f"<TrainingPanel {state.workspace}: {state.total} training{'s' * (state.total != 1)}, {running} running>"
 
     def _static(self) -> Html:
+        self._model.show_all()
         return runs_page(self._model.state().model_dump(mode="json"), self._charts.static())
 
     def _copy(self) -> Html:
@@ -144,6 +144,7 @@ class TrainingPanel(Box):
         self._wake(urgent=False)
 
     def _publish(self) -> None:
+        self._model.show_all()  # the page has the first ones by now
         super()._publish()
         if not self._charts.charts:  # the first time: the page has what was chosen meanwhile
             self._take_runs(self._charts.update)

@@ -2,14 +2,15 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from saewidgets.events import JobStatus
+from saewidgets.records import TrainingRecord
 from saewidgets.widgets import shell
-from saewidgets.widgets.messages.training import PanelState
-from saewidgets.widgets.training_panel.state import FIRST, PanelModel, for_first_view
+from saewidgets.widgets.training_panel.state import FIRST, PanelModel
 from saewidgets.widgets.training_panel.widget import TrainingPanel
 from saewidgets.workspace import Workspace
 from tests.jobs.conftest import wait_until
@@ -43,15 +44,18 @@ def test_figures_come_later_where_room_was_kept(ws: Workspace, monkeypatch: pyte
     panel.close()
 
 
-def test_the_first_view_of_many_runs(ws: Workspace) -> None:
+def test_the_first_view_of_many_runs(ws: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    def many() -> list[TrainingRecord]:
+        new = [replace(record, id=f"{n}", created_at=2.0 + n, status=JobStatus.COMPLETED) for n in range(100)]
+        return [*new, replace(record, id="old", created_at=1.0, status=JobStatus.RUNNING)]
+
+    [record, *_] = ws.trainings.list()
+    monkeypatch.setattr(ws.trainings, "list", many)
     model = PanelModel(ws)
     model.read()
-    few = model.state()
-    assert for_first_view(few) is few
-    [card, *_] = few.cards
-    old = card.model_copy(update={"id": "old", "status": JobStatus.RUNNING.value})
-    many = [card.model_copy(update={"id": f"{n}", "status": "completed"}) for n in range(100)]
-    whole: PanelState = few.model_copy(update={"cards": (*many, old), "total": 101})
-    shown = for_first_view(whole)
-    assert [each.id for each in shown.cards] == ["old", *(f"{n}" for n in range(FIRST - 1))]
-    assert (shown.total, shown.revision < whole.revision) == (101, True)
+    first = model.state()
+    assert [each.id for each in first.cards] == ["old", *(f"{99 - n}" for n in range(FIRST - 1))]
+    assert first.total == 101
+    model.show_all()
+    assert [each.id for each in model.state().cards] == [*(f"{99 - n}" for n in range(100)), "old"]
+    assert model.state().revision == first.revision + 1

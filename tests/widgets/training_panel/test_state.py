@@ -25,6 +25,7 @@ DATABASES = ("postgresql",)
 def model(ws: Workspace) -> PanelModel:
     found = PanelModel(ws)
     found.read()
+    found.show_all()
     return found
 
 
