@@ -43,7 +43,7 @@ class PanelModel(Model[PanelState]):
         self._measured: dict[str, list[Metrics]] = {}  # events since the charts were drawn last
         self._missed: set[str] = set()  # the catalog holds more of these than their events brought
         self._loaded = False
-        self._most: int | None = FIRST
+        self._shows_all = False
         self._chart = ChartState()
         self._slots: dict[str, int] = {}
         self._waiting: tuple[str, ...] = ()  # run, but found all lines taken
@@ -128,7 +128,7 @@ class PanelModel(Model[PanelState]):
     def show_all(self) -> None:
         """Have a card of every run from now on."""
         with self._lock:
-            self._most = None
+            self._shows_all = True
 
     def show_sae(self, sae_id: str | None) -> None:
         """Show this SAE in the place of the runs; None: the runs again."""
@@ -136,10 +136,11 @@ class PanelModel(Model[PanelState]):
             self.show_below("saes", sae_id is not None)
             self._put({"sae_shown": sae_id})
 
-    def records(self, training_ids: Iterable[str]) -> list[TrainingRecord]:
-        """The records of these runs as last known; those that are gone are left out."""
+    def records(self, training_ids: Iterable[str] | None = None) -> list[TrainingRecord]:
+        """The records of these runs (None: of all) as last known; those that are gone are left out."""
         with self._lock:
-            return [self._records[i] for i in training_ids if i in self._records]
+            wanted = self._records if training_ids is None else training_ids
+            return [self._records[i] for i in wanted if i in self._records]
 
     # --------------------------------------------------------------------------------------------- reading
 
@@ -210,8 +211,8 @@ class PanelModel(Model[PanelState]):
     def _shown(self) -> dict[str, Any]:
         drawn: dict[str, tuple[Any, ...]] = {}
         records = list(self._records.values())
-        at_work_first = records if self._most is None else sorted(records, key=lambda each: not each.status.is_active)
-        for record in at_work_first[: self._most]:
+        at_work_first = sorted(records, key=lambda each: not each.status.is_active)
+        for record in records if self._shows_all else at_work_first[:FIRST]:
             source = record.facts.get("continued_from") or {}
             parent = self._records.get(str(source.get("training_id") or record.retry_of))
             earlier = parent.name if parent is not None else None

@@ -9,6 +9,7 @@ import ipywidgets
 import traitlets as t
 
 from saewidgets.errors import ConfigError
+from saewidgets.events import JobStatus
 from saewidgets.render import Html, runs_page
 from saewidgets.widgets.charts.charts import Charts
 from saewidgets.widgets.charts.series import ChartedRun
@@ -116,7 +117,7 @@ class TrainingPanel(Box):
 
     def __repr__(self) -> str:
         state = self._model.state()
-        running = sum(card.status == "running" for card in state.cards)
+        running = sum(record.status is JobStatus.RUNNING for record in self._model.records())
         return f"<TrainingPanel {state.workspace}: {state.total} training{'s' * (state.total != 1)}, {running} running>"
 
     def _static(self) -> Html:

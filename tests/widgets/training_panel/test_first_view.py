@@ -59,3 +59,14 @@ def test_the_first_view_of_many_runs(ws: Workspace, monkeypatch: pytest.MonkeyPa
     model.show_all()
     assert [each.id for each in model.state().cards] == [*(f"{99 - n}" for n in range(100)), "old"]
     assert model.state().revision == first.revision + 1
+
+
+def test_it_says_at_once_how_many_run(ws: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shell, "_BEGINS", 60.0)
+    [record, *_] = ws.trainings.list()
+    running = [replace(record, id=f"{n}", status=JobStatus.RUNNING) for n in range(FIRST + 8)]
+    monkeypatch.setattr(ws.trainings, "list", lambda: running)
+    panel = TrainingPanel(ws)
+    assert len(panel._parts[0].state["cards"]) == FIRST
+    assert repr(panel).endswith(f"{FIRST + 8} trainings, {FIRST + 8} running>")
+    panel.close()
