@@ -16,24 +16,17 @@ from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
-from types import SimpleNamespace
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+import numpy as np
+import sides
 import torch
+from turns import Case, activations, machine_limits
 
-from saewidgets.config import TrainingConfig
-from saewidgets.events import NullControl, ignore
-from saewidgets.products import product
-from saewidgets.sae import build_sae, topk
+from saewidgets.sae import topk
 from saewidgets.sae.kernels import select, sparse
-from saewidgets.sae.scaler import RAW
-from saewidgets.training.loop import Trainer
-
-
-class Enough(Exception):  # noqa: N818 - the way out of the training loop
-    """All steps were taken."""
 
 
 class Clock:
@@ -59,15 +52,6 @@ class Clock:
         setattr(place, name, timed)
 
 
-def seconds(run: Callable[[], object]) -> float:
-    found = []
-    for _ in range(6):
-        started = time.perf_counter()
-        run()
-        found.append(time.perf_counter() - started)
-    return min(found)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name, value in {"d-in": 768, "d-sae": 16_384, "k": 32, "batch": 4096, "steps": 12}.items():
@@ -75,25 +59,23 @@ def main() -> None:
     parser.add_argument("--precision", choices=["float32", "bfloat16"], default="float32")
     a = parser.parse_args()
     torch.set_num_threads(2)
-    torch.manual_seed(0)
-    rows = torch.randn(4 * a.batch, 64) @ torch.randn(64, a.d_in) / 8 + 0.3 * torch.randn(4 * a.batch, a.d_in)
-    config = TrainingConfig.model_validate({
-        "tokens": 100_000 * a.batch, "batch_size": a.batch, "precision": a.precision, "log_every_steps": 1000,
-        "checkpoints": {"every_steps": 100_000}, "sae": {"architecture": "topk", "d_sae": a.d_sae, "k": a.k},
-    })  # fmt: skip
+    case = Case("topk", (), a.precision, d_in=a.d_in, d_sae=a.d_sae, batch=a.batch, k=a.k)
     clock, ends = Clock(), []
 
-    def batches(start: int, check: object = None) -> Iterator[torch.Tensor]:
-        for step in range(a.steps + 3):
-            ends.append(time.perf_counter())
-            clock.steps.append(defaultdict(float))
-            yield rows[step % 4 * a.batch :][: a.batch].clone()
-        raise Enough
-
-    sae = build_sae(config.sae, a.d_in, generator=torch.Generator().manual_seed(0))
     with tempfile.TemporaryDirectory() as folder:
-        stream: Any = SimpleNamespace(batches=batches)
-        trainer = Trainer(config, sae, stream, Path(folder), scaler=RAW, emit=ignore, control=NullControl())
+        data = activations(Path(folder), a.d_in)
+        limits = machine_limits(case, data)
+        rows = torch.from_numpy(np.load(data))
+
+        def batches() -> Iterator[torch.Tensor]:
+            for step in range(a.steps + 3):
+                ends.append(time.perf_counter())
+                clock.steps.append(defaultdict(float))
+                yield rows[step % (len(rows) // a.batch) * a.batch :][: a.batch]
+            raise sides.Finished
+
+        run, model = sides.ours(sides.Job(**case.job(data)), batches())
+        trainer, sae = run.__self__, model()
         for place, name, part in (
             (topk, "topk_code", "encoder's product"), (select, "grouped_topk", "selection"),
             (sparse, "bag_sum", "sums of rows"), (sparse, "bag_sum_and_dots", "sums of rows"),
@@ -101,16 +83,13 @@ def main() -> None:
             (trainer.adam.optimizer, "step", "Adam"), (sae, "after_step", "decoder norms"),
         ):  # fmt: skip
             clock.wrap(place, name, part)
-        with suppress(Enough):
-            trainer.run()
+        with suppress(sides.Finished):
+            run()
     whole = median(end - start for start, end in pairwise(ends[3:]))
 
-    dtype = getattr(torch, a.precision)
-    x, weight, memory = rows[: a.batch].to(dtype), sae.W_enc.detach().to(dtype), torch.ones(1 << 26)
     operations = 2 * a.batch * a.d_in * a.d_sae
-    peak = operations / seconds(lambda: [product(part, weight) for part in x.split(256)])
-    other = torch.empty_like(memory)
-    bandwidth = 2 * memory.nbytes / seconds(lambda: other.copy_(memory))
+    peak = operations / min(each["seconds" if a.precision == "float32" else "bfloat16"] for each in limits)
+    bandwidth = 1 / min(each["byte"] for each in limits)
     matrix, read = 4 * a.d_in * a.d_sae, 4 * a.batch * a.k * a.d_in
     moved = {  # by the least passes that the part could do with
         "selection": 4 * a.batch * a.d_sae, "sums of rows": 5 * read + 2 * matrix, "projection": 3 * matrix,

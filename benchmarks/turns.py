@@ -39,6 +39,11 @@ class Case:
         more = [f", {name} {getattr(self, name):,}" for name, value in usual.items() if getattr(self, name) != value]
         return f"{self.arch} {self.d_in}→{self.d_sae:,}{', dense start' if is_dense else ''}{''.join(more)}"
 
+    def job(self, data: Path) -> dict[str, Any]:
+        """It as a side reads it."""
+        fields = {field: getattr(self, field) for field in self.__slots__ if field != "peers"}
+        return fields | {"lr": 3e-4 if self.l0 is None else 1e-6, "data": str(data)}
+
 
 def python_of(side: str) -> Path:
     """The interpreter of a side; leaves with what to do where there is none."""
@@ -54,11 +59,9 @@ class Side:
     """A process of `sides` that waits for its turns."""
 
     def __init__(self, name: str, case: Case, data: Path) -> None:
-        job = {field: getattr(case, field) for field in case.__slots__ if field != "peers"}
-        job |= {"lr": 3e-4 if case.l0 is None else 1e-6, "data": str(data)}
         self.name, self._errors = name, tempfile.TemporaryFile("w+")  # noqa: SIM115 - open as long as the process
         self._process = subprocess.Popen(
-            [python_of(name), Path(__file__).with_name("sides.py"), name, json.dumps(job)], text=True,
+            [python_of(name), Path(__file__).with_name("sides.py"), name, json.dumps(case.job(data))], text=True,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors,
             env=os.environ | {"OMP_NUM_THREADS": str(case.threads)},
         )  # fmt: skip
@@ -95,7 +98,7 @@ def measure(case: Case, seconds: float, least: int, folder: Path) -> dict[str, A
     peak: dict[str, int] = {}
     l0: dict[str, float] = {}
     for peer in case.peers or ("",):
-        limits += _limits(case, data)
+        limits += machine_limits(case, data)
         sides = [Side(name, case, data) for name in ("ours", peer) if name]
         times: dict[str, list[int]] = {side.name: [] for side in sides}
         for side in sides:
@@ -108,7 +111,7 @@ def measure(case: Case, seconds: float, least: int, folder: Path) -> dict[str, A
                 peak[side.name] = max(peak.get(side.name, 0), round(found["peak_mb"]))
         l0 |= {side.name: round(side.close(), 1) for side in sides}
         turns[peer] = times
-    limits += _limits(case, data)
+    limits += machine_limits(case, data)
     product = "seconds" if case.precision == "float32" else "bfloat16"
     return {
         "case": case.label, "precision": case.precision, "d_in": case.d_in, "d_sae": case.d_sae, "batch": case.batch,
@@ -118,7 +121,8 @@ def measure(case: Case, seconds: float, least: int, folder: Path) -> dict[str, A
     }  # fmt: skip
 
 
-def _limits(case: Case, data: Path) -> list[dict[str, float]]:
+def machine_limits(case: Case, data: Path) -> list[dict[str, float]]:
+    """See `sides.limits`, twice."""
     side = Side("limits", case, data)
     found = [side.turn(2) for _ in range(2)]
     side.close()
