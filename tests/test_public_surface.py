@@ -42,11 +42,17 @@ def test_the_type_checker_takes_each_name_for_public() -> None:
     """The stub is what it reads, and ``import X`` without ``as X`` is private there."""
     tree = ast.parse((ROOT / "saewidgets/__init__.pyi").read_text(encoding="utf-8"))
     aliases = [alias for node in tree.body if isinstance(node, ast.ImportFrom) for alias in node.names]
-    assert [alias.asname for alias in aliases] == [alias.name for alias in aliases] == list(saewidgets._HOME_OF)
+    assert [alias.asname for alias in aliases] == [alias.name for alias in aliases]
+    assert sorted(alias.name for alias in aliases) == saewidgets.__all__
+
+
+def test_the_package_file_sets_no_module_type() -> None:
+    """Node applies the nearest package.json to JupyterLab's yarn.js in `.venv`, which is not an ES module."""
+    assert "type" not in json.loads((ROOT / "package.json").read_text(encoding="utf-8"))
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:
-    with pytest.raises(AttributeError, match="no attribute 'Trainnig'"):
+    with pytest.raises(AttributeError, match="attribute Trainnig"):
         _ = saewidgets.Trainnig
 
 

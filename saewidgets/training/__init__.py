@@ -5,16 +5,6 @@ configuration to the exported SAE; the names below are imported when first used,
 (`estimate.estimate_together` does not).
 """
 
-from importlib import import_module
-from typing import Any
+import lazy_loader
 
-_HOME = {
-    "Checkpoint": "checkpoint", "list_checkpoints": "checkpoint", "newest_whole": "checkpoint", "Task": "member",
-    "TrainingResult": "member", "run_group": "run", "run_training": "run",
-}  # fmt: skip
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -27,7 +27,10 @@ from saewidgets.workspace import Workspace
 with Workspace(sys.argv[1]) as ws:
     print("ready", flush=True)
     sys.stdin.readline()
-    print(ws.extractions.demo().id, flush=True)
+    extraction = ws.extractions.demo()
+    print(extraction.id, flush=True)
+    feature_id = ws.features.list(sae_id=extraction.record.sae_id, limit=5).to_df()["id"][0]
+    ws.features.get(feature_id), ws.features.examples(feature_id), ws.extractions.list(), ws.trainings.list()
 sys.exit(bool({"torch"} & set(sys.modules)))
 """
 
