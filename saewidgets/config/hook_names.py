@@ -13,15 +13,15 @@ from pydantic import AfterValidator
 from saewidgets.errors import ConfigError
 
 HOOK_NAME = re.compile(
-    r"blocks\.(\d+)\.(hook_(?:resid_pre|resid_post|mlp_out|attn_out)|attn\.hook_z|ln2\.hook_normalized|mlp\.hook_in)"
+    r"blocks\.(\d+)\.(hook_(?:resid_pre|resid_mid|resid_post|mlp_out|attn_out)|attn\.hook_z|ln2\.hook_normalized|mlp\.hook_in)"
     r"(?:(?<=hook_z)\.(0|[1-9][0-9]{0,3}))?"  # one head of hook_z, of which there is one spelling
 )
 _HEADS = re.compile(r"(blocks\.\d+\.attn\.hook_z)(?:\.(0|[1-9][0-9]{0,3}))?")
 # Within a block, as they are computed. Attention comes before the MLP also where both read the same stream (GPT-NeoX,
 # GPT-J, Phi).
 IN_BLOCK = (
-    "hook_resid_pre", "attn.hook_z", "hook_attn_out", "ln2.hook_normalized", "mlp.hook_in", "hook_mlp_out",
-    "hook_resid_post",
+    "hook_resid_pre", "attn.hook_z", "hook_attn_out", "hook_resid_mid", "ln2.hook_normalized", "mlp.hook_in",
+    "hook_mlp_out", "hook_resid_post",
 )  # fmt: skip
 # Falcon computes both norms before its attention: only the model tells which of these comes first.
 _EITHER_WAY = ("ln2.hook_normalized", {"attn.hook_z", "hook_attn_out"})
@@ -31,8 +31,8 @@ def _of_the_form(value: str) -> str:
     if not HOOK_NAME.fullmatch(value):
         raise ConfigError(
             f"{value!r} is not a hook name.",
-            hint="Use blocks.LAYER.hook_resid_pre, hook_resid_post, hook_mlp_out, hook_attn_out, attn.hook_z, "
-            "ln2.hook_normalized or mlp.hook_in; attn.hook_z.HEAD is one head.",
+            hint="Use blocks.LAYER.hook_resid_pre, hook_resid_mid, hook_resid_post, hook_mlp_out, hook_attn_out, "
+            "attn.hook_z, ln2.hook_normalized or mlp.hook_in; attn.hook_z.HEAD is one head.",
         )
     return value
 

@@ -252,6 +252,9 @@ def _look(source: Source, *, modern: bool) -> ReadPlan:
             metadata[name] = joined
             if name == "hook_name":  # also where an older file says hook_z: nothing is laid side by side of one head
                 settings["reshape_activations"] = "none"
+        if str(metadata.get("saewidgets_version")).startswith("0.1.") and str(place).endswith(".ln2.hook_normalized"):
+            metadata[name] = str(place).replace("ln2.hook_normalized", "mlp.hook_in")
+            notes.append(f"It was trained with saewidgets 0.1, whose {place} is now called {metadata[name]}.")
     header = read_header(source, WEIGHTS_FILE)
     if "transcoder" in architecture:
         settings.setdefault("d_out", header.shape("W_dec", 2)[1])

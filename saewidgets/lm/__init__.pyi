@@ -1,16 +1,14 @@
 """The names of this package, each with the module that defines it: `__init__.py` reads them from here."""
 
-from .hookpoints import HookError as HookError
+from .forward import evaluating as evaluating
+from .forward import forward as forward
+from .forward import input_device as input_device
 from .hookpoints import HookPoint as HookPoint
-from .hookpoints import find_blocks as find_blocks
 from .hookpoints import hook_points as hook_points
 from .hookpoints import resolve_hook as resolve_hook
 from .hooks import before_head as before_head
 from .hooks import capture as capture
-from .hooks import evaluating as evaluating
-from .hooks import forward as forward
 from .hooks import hooked as hooked
-from .hooks import input_device as input_device
 from .hooks import spliced as spliced
 from .loading import LoadedModel as LoadedModel
 from .loading import load_model as load_model
@@ -24,6 +22,8 @@ from .partial_forward import note_points as note_points
 from .partial_forward import resumable as resumable
 from .partial_forward import resumed as resumed
 from .remote_code import allow_remote_code as allow_remote_code
+from .sites import HookError as HookError
+from .sites import find_blocks as find_blocks
 from .tokens import SpecialTokens as SpecialTokens
 from .tokens import TokenText as TokenText
 from .tokens import separator_id as separator_id

@@ -24,10 +24,12 @@ from torch import Tensor, nn
 
 from saewidgets.config.base import CompileMode
 from saewidgets.events import LogLine
-from saewidgets.lm.hookpoints import find_blocks, resolve_hook
-from saewidgets.lm.hooks import OtherForward, capture, input_device
+from saewidgets.lm.forward import input_device
+from saewidgets.lm.hookpoints import resolve_hook
+from saewidgets.lm.hooks import OtherForward, capture
 from saewidgets.lm.loading import LoadedModel
 from saewidgets.lm.model_config import text_config
+from saewidgets.lm.sites import find_blocks, sites_of
 
 log = logging.getLogger(__name__)
 
@@ -134,6 +136,7 @@ def compiled_until(
 
 def regions(model: nn.Module, hook_names: Sequence[str]) -> list[nn.Module]:
     """The largest modules of the blocks that hold none of the hook points inside; single layers gain nothing."""
+    sites_of(model)  # runs the model once, which must not meet compiled code
     read = {resolve_hook(model, name).module for name in hook_names}
     return [module for block in find_blocks(model) for module in _largest(block, read)]
 

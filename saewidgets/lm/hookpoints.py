@@ -1,7 +1,7 @@
 """Defines `HookPoint` and `resolve_hook`: where in a transformers model `blocks.L.hook_…` is.
 
-A decoder-only transformer is a list of blocks that read from and add to the residual stream. Four sites have names
-(those of TransformerLens), and these are what SAEs are trained on here:
+A decoder-only transformer is a list of blocks that read from and add to the residual stream. The names of its sites
+are those of TransformerLens, and so are their meanings. SAEs are trained on four of them:
 
 - ``blocks.L.hook_resid_pre``: the residual stream that enters block L (the block's input);
 - ``blocks.L.hook_attn_out``: what attention adds to it;
@@ -14,73 +14,34 @@ Published SAEs also read elsewhere:
   √d_model, and the hook point is that product, as in TransformerLens;
 - ``blocks.L.attn.hook_z``: what the heads put out, before the output projection. Flat, [batch, context, heads ·
   d_head], where TransformerLens has [batch, context, heads, d_head] (`HookPoint.as_heads` makes that of it). One head
-  is ``blocks.L.attn.hook_z.H``, [batch, context, d_head]: what is put in its place leaves the other heads as they are;
-- ``blocks.L.ln2.hook_normalized``: what the norm before the MLP puts out, its gain and bias applied, as Gemma Scope's
-  transcoders read it (TransformerLens' hook of that name stands before them);
-- ``blocks.L.mlp.hook_in``: what enters the MLP: the same, except where there is no norm (OLMo 2) or where attention and
-  MLP share one (GPT-J, Phi).
+  is ``blocks.L.attn.hook_z.H``, [batch, context, d_head]: a replacement leaves the other heads unchanged;
+- ``blocks.L.hook_resid_mid``: the residual stream between attention and MLP. Parallel blocks (GPT-J) do not have it;
+- ``blocks.L.ln2.hook_normalized``: the input of the norm before the MLP divided by its size, for LayerNorm after the
+  mean is subtracted, before gain and bias. Gemma Scope's transcoders read it;
+- ``blocks.L.mlp.hook_in``: the input of the MLP: the output of that norm with gain and bias, if there is one.
 
 Encoders (BERT, ModernBERT) have the same sites. Where a block normalises the sum, as BERT's and opt-350m's do, the
 output of an attention or MLP site is what is added before that norm, and the residual stream is what comes out of it.
 
-The block list is found by shape (the `ModuleList` with one entry per layer), so a new architecture needs an entry
-here only if one of its parts has an unusual name. docs/models.md has the table of families and sites.
+`saewidgets.lm.sites` finds the sites and checks them. docs/models.md has a table of families and sites.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from saewidgets.config.hook_names import HOOK_NAME, IN_BLOCK, head_of, without_head
-from saewidgets.errors import NotFoundError
 from saewidgets.lm.model_config import heads_of, text_config
+from saewidgets.lm.norms import Norm
+from saewidgets.lm.sites import HookError, Kind, find_blocks, sites_of
 
 SITES = ("hook_resid_pre", "hook_attn_out", "hook_mlp_out", "hook_resid_post")
 """The places in a block that are trained on."""
 _EMBED = "hook_embed"
-
-# Submodules of a block whose output is what is added to the residual stream; the first that exists is taken. Norms that
-# stand after the sublayer come first (Gemma 2 and 3, OLMo 2, GLM 4), since it is their output that is added. BERT's
-# `attention` and `output` add the residual and normalise themselves: the layer inside them is meant.
-_ATTN_OUT = (
-    "post_self_attn_layernorm", "attention.output.dense", "attention.attn.o", "attn", "self_attn", "attention",
-    "self_attention",
-)
-_MLP_OUT = (
-    "post_mlp_layernorm", "post_feedforward_layernorm", "output.dense", "mlp", "feed_forward", "ffn",
-    "block_sparse_moe", "fc2",
-)
-
-# Submodules whose input is read: the attention's output projection, and the MLP (of OPT: its first layer).
-_ATTENTION = ("attn", "self_attn", "attention", "self_attention")
-_PROJECTION = (
-    "o_proj", "c_proj", "out_proj", "dense", "attention.out_proj", "wo", "Wo", "out_lin", "output.dense", "attn.o",
-)
-_MLP_IN = ("mlp", "feed_forward", "ffn", "block_sparse_moe", "fc1", "intermediate")
-# The norm before the MLP. Falcon may have one for each sublayer (`ln_mlp`).
-_LN2 = ("pre_feedforward_layernorm", "ln_2", "ln_mlp", "mlp_norm", "post_attention_layernorm", "final_layer_norm")
-
-# Architectures whose modules do more or less than their names say; None: this model has no such place.
-_NORMS_THE_SUM: dict[str, str | None] = {"hook_mlp_out": "mlp", "ln2.hook_normalized": None}
-_BY_MODEL_TYPE: dict[str, dict[str, str | None]] = {
-    # attention and MLP add the residual themselves: look one level deeper
-    "bloom": {"hook_attn_out": "self_attention.dense", "hook_mlp_out": "mlp.dense_4h_to_h"},
-    # `post_mlp_layernorm` normalises the stream here, not what is added to it
-    "gte": _NORMS_THE_SUM,
-    "nomic_bert": _NORMS_THE_SUM,
-    # encoders with the norm in front of the MLP, under names of their own
-    "esm": {"ln2.hook_normalized": "LayerNorm"},
-    "megatron-bert": {"ln2.hook_normalized": "ln"},
-    "roberta-prelayernorm": {"ln2.hook_normalized": "intermediate.LayerNorm", "mlp.hook_in": "intermediate.dense"},
-}
-
-
-class HookError(NotFoundError):
-    """A hook name that does not exist in this model; the message lists those that do."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -89,12 +50,13 @@ class HookPoint:
 
     name: str
     layer: int  # 0 for ``hook_embed``
-    module: nn.Module  # whose input or output is the activation
+    module: nn.Module  # where the activation is
     block: nn.Module  # it belongs to (the first one for ``hook_embed``)
     width: int  # last dimension of the activation
-    kind: Literal["input", "output"] = "output"  # what goes into `module`, or what comes out of it
+    kind: Kind = "output"  # how the activation follows from what `module` reads and returns (see `Site`)
     heads: int | None = None  # for ``attn.hook_z``, how many lie side by side in it, where the model says so
     head: int | None = None  # which one of them this is; None: all, or a place that has none
+    norm: Norm | None = None  # of ``ln2.hook_normalized``
 
     @property
     def place(self) -> HookPoint:
@@ -128,71 +90,6 @@ class HookPoint:
         return split
 
 
-def find_blocks(model: nn.Module) -> nn.ModuleList:
-    """The list of transformer blocks, in order. Raises `HookError` where there is none, or the model is an
-    encoder-decoder."""
-    config = text_config(model)
-    if getattr(config, "is_encoder_decoder", False):
-        raise HookError(
-            f"{type(model).__name__} has an encoder and a decoder.", where="model",
-            hint="Use a model with one of them: decoder-only such as GPT-2, or encoder-only such as BERT.",
-        )
-    count = getattr(config, "num_hidden_layers", None)
-    get_decoder: Any = getattr(model, "get_decoder", None)
-    decoder = get_decoder() if callable(get_decoder) else model
-    # In a multimodal model a vision tower may have as many layers: the decoder is searched first.
-    for root in (decoder, model):
-        if not isinstance(root, nn.Module):
-            continue
-        for module in root.modules():  # outer lists come before those inside a block (experts)
-            if isinstance(module, nn.ModuleList) and len(module) == count:
-                return module
-    raise HookError(
-        f"No list of {count} transformer blocks was found in {type(model).__name__}.",
-        where="model",
-        hint="Use a transformers model with a list of blocks, such as GPT-2, Pythia, Llama, Qwen, Gemma or BERT.",
-    )
-
-
-def _submodule(block: nn.Module, path: str) -> nn.Module | None:
-    found: Any = block
-    for part in path.split("."):
-        found = getattr(found, part, None)
-    return found if isinstance(found, nn.Module) else None
-
-
-def _first(block: nn.Module, names: tuple[str, ...]) -> nn.Module | None:
-    return next((module for name in names if (module := _submodule(block, name)) is not None), None)
-
-
-def _site_module(model: nn.Module, block: nn.Module, site: str) -> nn.Module | None:
-    if site in ("hook_resid_pre", "hook_resid_post"):
-        return block
-    special = _BY_MODEL_TYPE.get(getattr(text_config(model), "model_type", ""), {})
-    if site in special:
-        path = special[site]
-        return None if path is None else _submodule(block, path)
-    if site == "attn.hook_z":
-        attention = _first(block, _ATTENTION)
-        return None if attention is None else _first(attention, _PROJECTION)
-    if site == "mlp.hook_in":
-        return _first(block, _MLP_IN)
-    if site == "ln2.hook_normalized":
-        if getattr(block, "do_layer_norm_before", True) is False:
-            return None  # opt-350m: its norms come after the sublayers
-        found = _first(block, _LN2)
-        after_attention = found is not None and found is _submodule(block, "post_attention_layernorm")
-        if after_attention and _submodule(block, "post_feedforward_layernorm") is not None:
-            return None  # OLMo 2: likewise
-        return found
-    names = _ATTN_OUT if site == "hook_attn_out" else _MLP_OUT
-    # `post_attention_layernorm` is the norm before the MLP in most models, but the norm after attention in those that
-    # also have one after the MLP.
-    if site == "hook_attn_out" and _submodule(block, "post_feedforward_layernorm") is not None:
-        names = ("post_attention_layernorm", *names)
-    return _first(block, names)
-
-
 def _embedding(model: nn.Module) -> nn.Module | None:
     get: Any = getattr(model, "get_input_embeddings", None)
     module = get() if callable(get) else None
@@ -203,12 +100,12 @@ def hook_points(model: nn.Module, *, published: bool = False) -> list[str]:
     """Hook names of `model`, layer by layer in the order in which they are computed: the four sites per block that are
     trained on, or with `published` also those that only SAEs of others read."""
     names = [_EMBED] if published and _embedding(model) is not None else []
-    wanted = IN_BLOCK if published else SITES
+    sites = IN_BLOCK if published else SITES
     return names + [
         f"blocks.{layer}.{site}"
-        for layer, block in enumerate(find_blocks(model))
-        for site in wanted
-        if _site_module(model, block, site) is not None
+        for layer, found in enumerate(sites_of(model))
+        for site in sites
+        if site in found.sites
     ]
 
 
@@ -235,25 +132,22 @@ def resolve_hook(model: nn.Module, hook_name: str) -> HookPoint:
             where="hook_name",
             hint=f"Choose a layer from 0 to {len(blocks) - 1}.",
         )
-    block = blocks[layer]
-    module = _site_module(model, block, site)
-    if module is None:
-        known = [name for name in IN_BLOCK if _site_module(model, block, name) is not None]
+    block, found = blocks[layer], sites_of(model)[layer]
+    place = found.sites.get(site)
+    if place is None:
         raise HookError(
-            f"{site} is not known for {type(block).__name__}.",
+            f"{site} is not known for {type(block).__name__}: {found.missing[site]}.",
             where="hook_name",
-            hint=f"This model has {', '.join(known)}.",
+            hint=f"This model has {', '.join(name for name in IN_BLOCK if name in found.sites) or 'no hook points'}.",
         )
-    config = text_config(model)
-    width, heads = int(config.hidden_size), None
+    heads = None
     if site == "attn.hook_z":
-        width = _input_width(module) or width
-        count = heads_of(config)
-        heads = count if count is not None and width % count == 0 else None
-    reads_input = site in ("hook_resid_pre", "attn.hook_z", "mlp.hook_in")
-    kind: Literal["input", "output"] = "input" if reads_input else "output"
-    found = HookPoint(without_head(hook_name), layer, module, block, width, kind, heads)
-    return found if (head := head_of(hook_name)) is None else _one_head(found, head)
+        count = heads_of(text_config(model))
+        heads = count if count is not None and place.width % count == 0 else None
+    point = HookPoint(
+        without_head(hook_name), layer, place.module(block), block, place.width, place.kind, heads, norm=place.norm
+    )
+    return point if (head := head_of(hook_name)) is None else _one_head(point, head)
 
 
 def _one_head(point: HookPoint, head: int) -> HookPoint:
@@ -268,15 +162,6 @@ def _one_head(point: HookPoint, head: int) -> HookPoint:
             hint=f"Choose a head from 0 to {point.heads - 1}, or {point.name} for all of them.",
         )
     return replace(point, name=f"{point.name}.{head}", width=point.width // point.heads, head=head)
-
-
-def _input_width(projection: nn.Module) -> int | None:
-    """How wide the input of a linear layer is; GPT-2's (`Conv1D`) stores its weight the other way round."""
-    found = getattr(projection, "in_features", None)
-    if isinstance(found, int):
-        return found
-    out, weight = getattr(projection, "nf", None), getattr(projection, "weight", None)
-    return int(weight.shape[0]) if isinstance(out, int) and isinstance(weight, Tensor) else None
 
 
 def _embed_point(model: nn.Module, first: nn.Module) -> HookPoint:

@@ -10,30 +10,16 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
-from saewidgets.errors import SAEWidgetsError
+from saewidgets.lm.forward import first_tensor, forward, input_of, with_first, with_input
 from saewidgets.lm.hookpoints import HookPoint, resolve_hook
-from saewidgets.lm.model_config import encodes
-from saewidgets.products import fast_layers
+from saewidgets.lm.norms import gain_and_bias
+from saewidgets.lm.sites import HookError
 
 
 class ForwardStopped(BaseException):
     """Unwinds a forward once everything asked for was seen. A BaseException: no handler in a model may catch it."""
-
-
-@contextmanager
-def evaluating(module: nn.Module) -> Iterator[None]:
-    """Dropout and the like off inside; afterwards every submodule is in the mode it was in."""
-    training = [m for m in module.modules() if m.training]
-    for m in training:
-        m.training = False
-    try:
-        yield
-    finally:
-        for m in training:
-            m.training = True
 
 
 class OtherForward:
@@ -55,70 +41,61 @@ class OtherForward:
             self._module.forward = self._own
 
 
-def first_tensor(value: Any) -> Tensor:
-    """The hidden states in what a module returned: a tensor, or the first entry of a tuple."""
-    found = value[0] if isinstance(value, tuple | list) else value
-    if not isinstance(found, Tensor):
-        raise SAEWidgetsError(
-            f"A block returned {type(found).__name__} where a tensor of hidden states was expected.",
-            where="hook_name",
-            hint="This architecture is not supported at this hook point; try hook_resid_post.",
-        )
-    return found
-
-
-def with_first(value: Any, new: Tensor) -> Any:
-    """What a module returned, with other hidden states in it."""
-    if isinstance(value, tuple):
-        return (new, *value[1:])
-    if isinstance(value, list):
-        return [new, *value[1:]]
-    return new
-
-
-def _input_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
-    return first_tensor(args[0] if args else kwargs.get("hidden_states"))
-
-
 @contextmanager
 def hooked(point: HookPoint, fn: Callable[[Tensor], Tensor | None]) -> Iterator[None]:
     """While open, `fn` sees the activation at `point`, ``[batch, context, width]``, and may return a replacement; at
-    one head it sees a view of that head. Only forwards in the calling thread are affected."""
+    one head it sees a view of that head. Only forwards in the calling thread are affected. Such a forward raises
+    `HookError` if the activation has another shape."""
     owner = threading.get_ident()
-    shape: list[torch.Size] = []  # of the block's input, newest
+    entered: list[Tensor] = []  # what the block read last
 
     def before_block(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if threading.get_ident() == owner:
-            shape[:] = [_input_of(args, kwargs).shape]
+            entered[:] = [input_of(args, kwargs)]
 
-    def seen(found: Tensor) -> Tensor:
+    def shaped(x: Tensor) -> Tensor:
         """Some blocks (OPT's MLP) flatten batch and context for a while."""
-        return found if found.dim() == 3 else found.view(*shape[0][:-1], found.shape[-1])
+        stream = entered[0].shape if entered else x.shape  # embeddings come before the first block
+        if len(stream) != 3 or x.numel() != stream[0] * stream[1] * x.shape[-1]:
+            raise HookError(
+                f"The activation has the shape {list(x.shape)}, not [batch, context, width].", where=point.name,
+                hint="This architecture is not supported at this hook point; use another one.",
+            )
+        return x if x.dim() == 3 else x.view(*stream[:-1], x.shape[-1])
 
-    def changed(found: Tensor) -> Tensor | None:
-        whole = seen(found)
+    def changed(x: Tensor) -> Tensor | None:
+        whole = shaped(x)
         new = fn(point.part_of(whole))
-        return None if new is None else point.put_into(whole, new).view(found.shape)
+        return None if new is None else point.put_into(whole, new).view(x.shape)
 
     def on_input(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if threading.get_ident() != owner:
             return None
-        new = changed(_input_of(args, kwargs))
-        if new is None:
-            return None
-        return ((new, *args[1:]), kwargs) if args else (args, {**kwargs, "hidden_states": new})
+        new = changed(input_of(args, kwargs))
+        return None if new is None else with_input(args, kwargs, new)
 
-    def on_output(module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
+    def on_output(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
         if threading.get_ident() != owner:
             return None
-        new = changed(first_tensor(output))
+        y = first_tensor(output)
+        if point.kind == "sum":
+            stream = entered[0].view(y.shape)
+            new = changed(stream + y)
+            return None if new is None else with_first(output, new - stream)
+        if point.norm is not None:
+            new = changed(point.norm.normalize(input_of(args, kwargs)))
+            if new is None:
+                return None
+            gain, bias, _ = gain_and_bias(module, point.width, y.device, y.dtype)
+            return with_first(output, (new * gain + bias).to(y.dtype))
+        new = changed(y)
         return None if new is None else with_first(output, new)
 
     with point.block.register_forward_pre_hook(before_block, with_kwargs=True):
         if point.kind == "input":
             own = point.module.register_forward_pre_hook(on_input, with_kwargs=True)
         else:
-            own = point.module.register_forward_hook(on_output)
+            own = point.module.register_forward_hook(on_output, with_kwargs=True)
         with own:
             yield
 
@@ -130,19 +107,6 @@ def spliced(model: nn.Module, hook_name: str, fn: Callable[[Tensor], Tensor]) ->
     point = resolve_hook(model, hook_name)
     with hooked(point, fn):
         yield point
-
-
-def forward(model: nn.Module, input_ids: Tensor, attention_mask: Tensor | None = None) -> Any:
-    """One plain forward: no cache, dropout off, no gradients. `input_ids` is ``[batch, context]`` on any device."""
-    kwargs: dict[str, Any] = {"input_ids": input_ids.to(input_device(model))}
-    if not encodes(model):  # encoders have no cache, and some do not take the word
-        kwargs["use_cache"] = False
-    if attention_mask is not None:
-        kwargs["attention_mask"] = attention_mask.to(kwargs["input_ids"].device)
-    # The model computes in its own number format even where the caller's code runs under autocast.
-    no_autocast = torch.autocast(kwargs["input_ids"].device.type, enabled=False)
-    with evaluating(model), torch.no_grad(), no_autocast, fast_layers():
-        return model(**kwargs)
 
 
 def before_head(model: nn.Module, head: nn.Module, input_ids: Tensor) -> Tensor:
@@ -158,18 +122,6 @@ def before_head(model: nn.Module, head: nn.Module, input_ids: Tensor) -> Tensor:
     with head.register_forward_pre_hook(catch, with_kwargs=True), suppress(ForwardStopped):
         forward(model, input_ids)
     return found[0]
-
-
-def input_device(model: nn.Module) -> torch.device:
-    """Where token ids have to be: with the input embeddings."""
-    get: Any = getattr(model, "get_input_embeddings", None)
-    embeddings = get() if get is not None else None
-    source = embeddings if isinstance(embeddings, nn.Module) else model
-    found = next(source.parameters()).device
-    if found.type == "meta":  # accelerate keeps the weights elsewhere and brings them when the module runs
-        place = getattr(getattr(source, "_hf_hook", None), "execution_device", None)
-        found = torch.device("cpu" if place is None else place)
-    return found
 
 
 def capture(

@@ -25,8 +25,7 @@ from torch import nn
 
 from saewidgets.config.names import is_local
 from saewidgets.errors import ConfigError, FormatError, NotFoundError
-from saewidgets.lm.hookpoints import find_blocks
-from saewidgets.lm.hooks import input_device
+from saewidgets.lm.forward import input_device
 from saewidgets.lm.model_config import (
     CONFIG_FILE,
     cached_config,
@@ -40,6 +39,7 @@ from saewidgets.lm.model_config import (
     transformers,
 )
 from saewidgets.lm.remote_code import may_run_code
+from saewidgets.lm.sites import find_blocks
 from saewidgets.settings import torch_device
 
 Tell = Callable[[str], object]

@@ -19,9 +19,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from saewidgets.lm.hookpoints import HookPoint, find_blocks
-from saewidgets.lm.hooks import ForwardStopped, OtherForward, first_tensor, forward, hooked, input_device, with_first
+from saewidgets.lm.forward import first_tensor, forward, input_device, with_first
+from saewidgets.lm.hookpoints import HookPoint
+from saewidgets.lm.hooks import ForwardStopped, OtherForward, hooked
 from saewidgets.lm.model_config import text_config
+from saewidgets.lm.sites import find_blocks
 
 log = logging.getLogger(__name__)
 

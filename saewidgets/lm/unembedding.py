@@ -21,9 +21,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from saewidgets.lm.hookpoints import HookError
-from saewidgets.lm.hooks import forward, input_device
+from saewidgets.lm.forward import forward, input_device
 from saewidgets.lm.model_config import encodes
+from saewidgets.lm.norms import gain_and_bias
+from saewidgets.lm.sites import HookError
 
 _TOLERANCE = 1e-3
 
@@ -62,23 +63,32 @@ def unembedding(model: nn.Module) -> Unembedding:
             f"{type(model).__name__} {why}: logit effects are not defined.", where="model",
             hint="Use a causal language model.",
         )
-    norm = _final_norm(model, head)
+    norm, projection = _before_head(model, head)
+    if projection is not None:  # of a stream wider than the embeddings (opt-350m)
+        weight = weight.detach() @ projection
     if norm is None:
         return Unembedding(weight, None, centred=False)
-    gain, centred = _measured(norm, weight)
+    try:
+        gain, _, centred = gain_and_bias(norm, weight.shape[1], weight.device, weight.dtype)
+    except ValueError as error:
+        raise HookError(
+            f"The final norm, {type(norm).__name__}, is neither a LayerNorm nor an RMSNorm.", where="model",
+            hint="Logit effects are not known for this model.",
+        ) from error
     return Unembedding(weight, gain, centred)
 
 
-def _final_norm(model: nn.Module, head: nn.Module) -> nn.Module | None:
-    """The module whose output the head reads, if its parameters are vectors only; None if the head reads something
-    else (the last block itself)."""
+def _before_head(model: nn.Module, head: nn.Module) -> tuple[nn.Module | None, Tensor | None]:
+    """(final norm, ``[d_embed, d_model]`` projection of its output to the width of the embeddings); None where the
+    model has neither: its head reads the last block."""
     owner = threading.get_ident()  # another thread may use the model meanwhile
-    outputs: list[tuple[nn.Module, Tensor]] = []
+    outputs: list[tuple[nn.Module, Tensor, Tensor]] = []  # module, what it read, what it returned
     read: list[Tensor] = []
 
-    def on_output(module: nn.Module, _: object, output: object) -> None:
-        if isinstance(output, Tensor) and threading.get_ident() == owner:
-            outputs.append((module, output))
+    def on_output(module: nn.Module, args: tuple[object, ...], output: object) -> None:
+        x = args[0] if args else None
+        if isinstance(output, Tensor) and isinstance(x, Tensor) and threading.get_ident() == owner:
+            outputs.append((module, x, output))
 
     def on_head(_: nn.Module, args: tuple[object, ...]) -> None:
         if args and isinstance(args[0], Tensor) and threading.get_ident() == owner:
@@ -95,31 +105,23 @@ def _final_norm(model: nn.Module, head: nn.Module) -> nn.Module | None:
             f"{type(model).__name__} does not use its output embeddings as a module.", where="model",
             hint="Logit effects are not known for this model.",
         )
-    for module, output in outputs:  # in order of completion: the innermost module that made the tensor is first
-        if output.data_ptr() == read[-1].data_ptr() and output.numel() == read[-1].numel():
-            parameters = list(module.parameters(recurse=True))
-            if parameters and all(p.ndim == 1 for p in parameters):
-                return module
-            return None
-    return None
+    target, projection = read[-1], None
+    while True:
+        # In order of completion: the innermost module that made the tensor comes first.
+        made = [
+            (module, x) for module, x, y in outputs if y.data_ptr() == target.data_ptr() and y.shape == target.shape
+        ]
+        if not made:
+            return None, projection
+        module, x = made[0]
+        if all(parameter.dim() == 1 for parameter in module.parameters()):
+            return (module if _changes(x, target) else None), projection
+        if not isinstance(module, nn.Linear):
+            return None, projection
+        matrix = module.weight.detach()
+        target, projection = x, matrix if projection is None else projection @ matrix
 
 
-def _measured(norm: nn.Module, weight: Tensor) -> tuple[Tensor, bool]:
-    """(γ, whether the mean is subtracted) of a norm, from its answers to x and −x (their difference has no bias)."""
-    parameter = next(norm.parameters())
-    d = weight.shape[1]
-    generator = torch.Generator().manual_seed(0)
-    x = (torch.randn(2, d, generator=generator) + 0.5 * torch.randn(2, 1, generator=generator)).to(parameter.device)
-    y = ((norm(x.to(parameter.dtype)) - norm(-x.to(parameter.dtype))) / 2).float()
-    x = x.to(parameter.dtype).float()
-    for centred in (True, False):
-        base = x - x.mean(-1, keepdim=True) if centred else x
-        unit = base / base.pow(2).mean(-1, keepdim=True).sqrt()
-        gain = (y[0] * unit[0] + y[1] * unit[1]) / (unit[0] ** 2 + unit[1] ** 2)
-        off = (y - gain * unit).norm() / y.norm().clamp_min(1e-12)
-        if float(off) < (_TOLERANCE if parameter.dtype == torch.float32 else 0.02):
-            return gain, centred
-    raise HookError(
-        f"The final norm, {type(norm).__name__}, is neither a LayerNorm nor an RMSNorm.", where="model",
-        hint="Logit effects are not known for this model.",
-    )
+def _changes(x: Tensor, y: Tensor) -> bool:
+    """Whether a module without matrices computes something (dropout does not)."""
+    return x.data_ptr() != y.data_ptr() and not torch.equal(x, y)

@@ -39,6 +39,7 @@ class _Calls(list[str]):
 @pytest.mark.parametrize("site", SITES)
 def test_later_layers_are_never_computed(site: str) -> None:
     model = build("gpt2")
+    hook_points(model)  # the first use runs the whole model
     calls = _Calls(model)
     capture(model, [f"blocks.1.hook_{site}"], token_ids())
     assert "transformer.h.0.mlp" in calls
@@ -205,20 +206,19 @@ def test_a_malformed_name_lists_the_sites(name: str) -> None:
 
 
 def test_a_site_the_block_does_not_have_is_refused() -> None:
-    class Block(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.mlp = nn.Linear(2, 2)
+    why = "hook_resid_mid is not known for GPTJBlock: attention and MLP read the same residual stream"
+    with pytest.raises(HookError, match=f"{why}.*hook_attn_out"):
+        resolve_hook(build("gptj"), "blocks.0.hook_resid_mid")
 
+
+def test_a_model_that_does_not_run_is_refused() -> None:
     class Model(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.config = SimpleNamespace(num_hidden_layers=2, hidden_size=2, is_encoder_decoder=False)
-            self.layers = nn.ModuleList([Block(), Block()])
+            self.config = SimpleNamespace(num_hidden_layers=2, hidden_size=2, vocab_size=9, is_encoder_decoder=False)
+            self.layers = nn.ModuleList([nn.Linear(2, 2), nn.Linear(2, 2)])
 
-    with pytest.raises(
-        HookError, match=r"hook_attn_out is not known for Block.*hook_resid_pre, mlp.hook_in, hook_mlp_out, hook_resid"
-    ):
+    with pytest.raises(HookError, match="Model does not run on 12 token ids"):
         resolve_hook(Model(), "blocks.0.hook_attn_out")
 
 

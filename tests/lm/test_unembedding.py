@@ -2,9 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from saewidgets.lm import capture
-from saewidgets.lm.hookpoints import HookError
-from saewidgets.lm.hooks import forward
+from saewidgets.lm import HookError, capture, forward
 from saewidgets.lm.unembedding import unembedding
 from tests.lm.models import CONFIGS, LAYERS, VOCAB, WIDTH, build
 
