@@ -36,7 +36,8 @@ def settled(
     workspace: Workspace, model: Any, tokenizer: Any, **settings: Any
 ) -> tuple[CaptureConfig, UserModel | None]:
     """The configuration with "auto" and the like made concrete: it must mean the same elsewhere."""
-    held = None if isinstance(model, str | Path) and tokenizer is None else take(model, tokenizer)
+    named = isinstance(model, str | Path) and tokenizer is None
+    held = None if named else take(model, tokenizer, settings.get("corpus"))
     config = CaptureConfig(**{"model": str(model) if held is None else held.name, **settings})
     changes: dict[str, Any] = {}
     if held is not None:

@@ -34,7 +34,7 @@ from saewidgets.workspace.handle import FilesHandle
 from saewidgets.workspace.parts import PARTS, Helpers
 from saewidgets.workspace.subjects import KnownSAE, files_of, find_subject, held_model
 from saewidgets.workspace.tasks import Tasks, subscribe_to
-from saewidgets.workspace.user_models import UserModel, missing, take
+from saewidgets.workspace.user_models import UserModel, corpus_of, missing, take
 
 if TYPE_CHECKING:
     from saewidgets.features.store.read import FeatureStore
@@ -121,7 +121,7 @@ class Extractions:
             StorageError: the disk is too full.
         """
         subject = self._subject(sae_id, training_id)
-        given = take(model, tokenizer)
+        given = take(model, tokenizer, corpus_of(config))
         held = given or held_model(self._workspace, subject)
         wanted = checked(config)
         if held is None and subject.model_given and wanted.model is None:

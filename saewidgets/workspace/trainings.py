@@ -39,7 +39,7 @@ from saewidgets.workspace.training.run import Run, TrainingGroup, let_close
 from saewidgets.workspace.training.run_tables import export_run, wide
 from saewidgets.workspace.training.settle import concrete, from_caller, require_settings, settle, with_pretrained
 from saewidgets.workspace.training.training_job import KIND, run_trainings
-from saewidgets.workspace.user_models import UserModel, missing, take
+from saewidgets.workspace.user_models import UserModel, corpus_of, missing, take
 
 if TYPE_CHECKING:
     from saewidgets.workspace.workspace import Workspace
@@ -118,7 +118,7 @@ class Trainings:
             NotFoundError: the model or the text is a path with nothing there.
             StorageError: the disk is full.
         """
-        held = take(model, tokenizer)
+        held = take(model, tokenizer, corpus_of(config))
         return self._start([NewRun(from_caller(config, held))], held, on_event)
 
     def create_many(
@@ -149,7 +149,7 @@ class Trainings:
         Raises as `create`, and `ConfigError` if a name cannot change within a group, or one of the combinations cannot
         work: none is started.
         """
-        held = take(model, tokenizer)
+        held = take(model, tokenizer, corpus_of(base_config))
         if isinstance(over, Mapping):  # it is read twice
             over = {name: list(v) if isinstance(v, Iterator) else v for name, v in over.items()}
         base = from_caller(base_config, held, over)
@@ -219,7 +219,7 @@ class Trainings:
         """
         record = self._catalog.trainings.get(training_id)
         if config is not None:
-            held = take(model, tokenizer)
+            held = take(model, tokenizer, corpus_of(config))
             return self._start([NewRun(from_caller(config, held), retry_of=training_id)], held)
         held = self._model_of(record, model, tokenizer, "retry(")
         name = self.retry_name(training_id)
@@ -266,7 +266,7 @@ class Trainings:
 
     def _model_of(self, record: TrainingRecord, model: Any, tokenizer: Any, call: str) -> UserModel | None:
         """The given model, else the one its run was given. Raises `StateError` if that is no longer in memory."""
-        held = take(model, tokenizer) or self._tasks.held(record.id)
+        held = take(model, tokenizer, record.config.get("corpus")) or self._tasks.held(record.id)
         if held is None and self.was_given_a_model(record):
             raise missing(record.id, f"Give it again: {call}model=model, tokenizer=tokenizer).")
         return held
