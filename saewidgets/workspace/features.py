@@ -34,8 +34,9 @@ from saewidgets.features.labels import (
     Score,
     ScoreRun,
 )
+from saewidgets.features.labels.label import HEURISTIC_RANK
 from saewidgets.features.labels.labelling import LLMOptions
-from saewidgets.features.labels.llm import named
+from saewidgets.features.labels.llm import Reader, named
 from saewidgets.jobs import Job, JobContext
 from saewidgets.workspace.checked import checks_arguments, notes, numbers
 from saewidgets.workspace.reading.feature_reading import FeatureAccess, View
@@ -148,7 +149,10 @@ class Features(FeatureAccess):
         score: bool = False,
         **settings: Any,
     ) -> LabelRun:
-        """Have every live feature without a label labelled, in this thread. Labels are saved as they come.
+        """Have the live features without a label labelled, in this thread; labels are saved as they come.
+
+        For a language model, a feature with nothing but labels of the offline heuristic has no label. The new label is
+        shown instead of them.
 
         Args:
             llm: a function of messages (`openai_compatible`, `transformers_local` of `saewidgets.features.labels`);
@@ -165,9 +169,9 @@ class Features(FeatureAccess):
             LLMError, ConfigError, Interruption: as `label_features`; labels that came before stay.
         """
         view, known = self.view(sae_id), _settings(settings, "options", *_ASKING)
-        wanted = self._unlabelled(view, indices, again, limit)
+        wanted = self._to_label(view, llm, indices, again, limit)
         examples = _examples(view, options=known.get("options") or LabelOptions())
-        with self._saving(view, examples.kept) as add:
+        with self._saving(view, examples.kept, llm) as add:
             run = making.label_features(
                 wanted, _llm(llm), examples, existing=self._labels(view, wanted), on_label=add, **known
             )
@@ -182,7 +186,7 @@ class Features(FeatureAccess):
         Labels stay when it is cancelled. A pause ends it, too: the language model, with its key, is in memory only.
         """
         view, known = self.view(sae_id), dict(asking)
-        wanted = self._unlabelled(view, *(known.pop(name, None) for name in ("indices", "again", "limit")))
+        wanted = self._to_label(view, llm, *(known.pop(name, None) for name in ("indices", "again", "limit")))
         settings = _settings({k: v for k, v in known.items() if k != "score"}, "options", *_ASKING)
         LLMOptions(**{k: v for k, v in settings.items() if k != "options"})  # what it refuses, it refuses now
         name, extraction_id = named(_llm(llm), settings.get("model")), view.extraction.id if view.extraction else ""
@@ -222,7 +226,7 @@ class Features(FeatureAccess):
             prints, and shows in a notebook.
         """
         view, known = self.view(sae_id), _settings(settings, "options", "price", "first", "model")
-        wanted = self._unlabelled(view, indices, again, limit)
+        wanted = self._to_label(view, llm, indices, again, limit)
         planned = making.plan(wanted, _llm(llm), _examples(view), existing=self._labels(view, wanted), **known)
         if not score or not planned.sent:
             return planned
@@ -246,7 +250,7 @@ class Features(FeatureAccess):
         """
         view, known = self.view(sae_id), _settings(settings, *_JUDGING, *_ASKING)
         negatives = max(_NEGATIVES, arguments.count(known.get("n_neg", 0), "n_neg", "a number", most=10_000))
-        with self._saving(view, {}) as add:
+        with self._saving(view, {}, llm) as add:
             return making.score_labels(
                 self._counting(view, indices), _examples(view, negatives), _llm(llm), on_label=add, **known
             )
@@ -329,30 +333,44 @@ class Features(FeatureAccess):
         )
 
     @contextmanager
-    def _saving(self, view: View, evidence: Evidence) -> Iterator[Callable[[Label], None]]:
-        """What takes labels as they come and saves a few at a time; all that came are saved, however the work ends."""
+    def _saving(self, view: View, evidence: Evidence, llm: Any) -> Iterator[Callable[[Label], None]]:
+        """What takes labels as they come: it saves those of a language model at once, since they may have cost money,
+        and those of the heuristic a few at a time. All that came are saved, however the work ends."""
         waiting: list[Label] = []
-        since = time.monotonic()
+        at_once = _AT_ONCE if isinstance(_llm(llm), Reader) else 1
+        announced = time.monotonic()
+
+        def announce() -> None:
+            nonlocal announced
+            announced = time.monotonic()
+            self.changes.tell(view.origin.id)
 
         def save() -> None:
-            nonlocal since
-            since = time.monotonic()
             if waiting:
                 self._put(view, waiting, evidence)
-                self.changes.tell(view.origin.id)
                 waiting.clear()
 
         def add(label: Label) -> None:
             waiting.append(label)
-            if len(waiting) >= _AT_ONCE or time.monotonic() - since > _SECONDS:
+            if (late := time.monotonic() - announced > _SECONDS) or len(waiting) >= at_once:
                 save()
+            if late:
+                announce()
 
         try:
             yield add
         finally:
             save()
+            announce()
 
-    def _unlabelled(self, view: View, indices: Iterable[int] | None, again: bool, limit: int | None) -> list[int]:
+    def unlabelled(self, wanted: str, llm: Any = None) -> list[int]:
+        """The live features that `auto_label` has `llm` label: those without a label. Labels of the offline heuristic
+        count only if `llm` is this heuristic (None)."""
+        return self._to_label(self.view(wanted), llm, None, False, None)
+
+    def _to_label(
+        self, view: View, llm: Any, indices: Iterable[int] | None, again: bool | None, limit: int | None
+    ) -> list[int]:
         if limit is not None:
             arguments.count(limit, "limit", "a number of features", least=1)
         fired = view.read.fired
@@ -360,7 +378,8 @@ class Features(FeatureAccess):
             return chosen[:limit]
         live = set((fired > 0).nonzero()[0].tolist())
         if not again:
-            live -= {index for index, label, *_ in self.rows.noted(view.origin) if label}
+            standing = HEURISTIC_RANK if isinstance(_llm(llm), Reader) else HEURISTIC_RANK - 1
+            live -= self.rows.labelled(view.origin, standing)
         return sorted(live)[:limit]
 
     def _labels(self, view: View, indices: Iterable[int] | None) -> list[Label]:

@@ -415,13 +415,13 @@ class ViewerCommands(ImportCommands):
         record = self._model.readable(extraction_id)
         order = self._order(record, asked.query)
         keep = np.asarray(self._arrays(record).fired)[order] > 0
-        if asked.unlabelled:
-            keep &= np.isin(order, self._features.indices(record.id, show="unlabelled"))
-        indices = order[keep][: asked.limit].tolist() if asked.index is None else [asked.index]
         try:
             who = language_model(
                 self._workspace, asked.llm, model=asked.model, base_url=asked.base_url, key_env=asked.key_env, key=key
             )
+            if asked.unlabelled:
+                keep &= np.isin(order, self._features.unlabelled(record.id, who))
+            indices = order[keep][: asked.limit].tolist() if asked.index is None else [asked.index]
             return do(record.id, who, indices=indices, score=asked.score, price=asked.price, **more)
         except ConfigError as error:
             raise FieldsError({error.where or "": error.message}) from None
