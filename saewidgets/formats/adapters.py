@@ -32,7 +32,7 @@ from saewidgets.formats.format import (
     pt_header,
 )
 from saewidgets.formats.source import FolderSource, Source, checked, encoded, plain, read_yaml
-from saewidgets.formats.tensors import read_header
+from saewidgets.formats.tensors import Header, read_header
 
 # --- Two linear layers -----------------------------------------------------------------------------------------------
 #
@@ -242,22 +242,29 @@ QWEN_SCOPE = Format("qwen_scope", named(_QWEN_SCOPE), _qwen_scope, single_file=T
 
 # --- Transcoders as circuit-tracer reads them (mwhanna's and mntss'): ``layer_{L}.safetensors`` ----------------------
 #
-#     f = relu(x @ W_encᵀ + b_enc)          ŷ = f @ W_dec + b_dec [+ x @ W_skipᵀ]
+#     f = act(x @ W_encᵀ + b_enc)          ŷ = f @ W_dec + b_dec [+ x @ W_skipᵀ]
 #
 # W_enc is [d_sae, d_in]. W_dec is [d_sae, d_out] today and was the other way in the first files; where both widths are
-# the same, nothing tells which. ``config.yaml`` beside the files says model and hook points. Without it the name of the
-# repository says the model of mwhanna's, which read what goes into the MLP.
+# the same, nothing tells which. act is a top-k if the file has a tensor ``k`` or ``config.yaml`` says so, a JumpReLU if
+# the file has thresholds, else a ReLU. circuit-tracer's top-k passes negative values on if fewer than k are positive;
+# they are 0 here. ``config.yaml`` beside the files says model and hook points. Without it the name of the repository
+# says the model of mwhanna's, which read what goes into the MLP.
 
 _TRACER = re.compile(r"layer_([0-9]{1,4})\.safetensors")
 _TRACER_CONFIG = "config.yaml"
 _TRACER_QWEN = re.compile(r"mwhanna[/+\-]+qwen3-([0-9]{1,3}(?:\.[0-9])?)b-transcoders")
 _TRACER_HOOK = r"^[a-zA-Z_][\w.]{0,60}$"
+_TRACER_THRESHOLD = "activation_function.threshold"
+_TRACER_K = {"crv-8b-instruct-transcoders": 128}  # repository → k, which circuit-tracer knows and its files do not say
 
 
 class _Tracer(FileSettings):
     model_name: str | None = Field(default=None, max_length=200)
+    model_kind: Literal["transcoder_set"] | None = None
     feature_input_hook: str | None = Field(default=None, pattern=_TRACER_HOOK)
     feature_output_hook: str | None = Field(default=None, pattern=_TRACER_HOOK)
+    activation: Literal["relu", "jump_relu", "jumprelu", "topk", "none"] | None = None
+    k: int | None = Field(default=None, ge=1)
 
 
 def _circuit_tracer(source: Source) -> ReadPlan:
@@ -273,23 +280,71 @@ def _circuit_tracer(source: Source) -> ReadPlan:
         )
     around = beside(source, _TRACER_CONFIG)
     data = {} if around is None else read_yaml(around, _TRACER_CONFIG)
-    known = {key: data.get(key) for key in _Tracer.model_fields}
-    config = checked(_Tracer, known, f"{source.label}/{_TRACER_CONFIG}")
+    where = f"{source.label}/{_TRACER_CONFIG}"
+    config = checked(_Tracer, data, where)
     if not data and (qwen := _TRACER_QWEN.search(source.label.replace("--", "/"))):
         config = _Tracer(
             model_name=f"Qwen/Qwen3-{qwen[1]}B", feature_input_hook="mlp.hook_in", feature_output_hook="hook_mlp_out"
         )
+    kind, k = _tracer_activation(source, file, header, config, where)
+    names |= {"threshold": _TRACER_THRESHOLD} if kind == "jumprelu" else {}
+
+    def fold(tensors: dict[str, Tensor]) -> None:
+        tensors.pop("the k", None)
+        if "threshold" in tensors and bool((tensors["threshold"] < 0).any()):
+            raise FormatError(
+                "A threshold is negative: latents would be negative, which a JumpReLU cannot express.",
+                where=f"{header.where}: {_TRACER_THRESHOLD}",
+            )
+
     block, into, out = f"blocks.{int(match[1])}", config.feature_input_hook, config.feature_output_hook
+    of_transcoder = ("skip_" if "W_skip" in names else "") + "transcoder"
     return ReadPlan(
         files=(file,), header=header, names=names, transposed=MATRICES if turned else ("W_enc",),
-        architecture="skip_transcoder" if "W_skip" in names else "transcoder",
-        model=config.model_name, hook_name=f"{block}.{into}" if into else None, settings=RAW,
-        config={key: value for key, value in known.items() if value is not None},
+        scalars={"the k": "k"} if "k" in header.tensors else {},
+        architecture=f"{kind}_{of_transcoder}" if kind else of_transcoder, model=config.model_name,
+        hook_name=f"{block}.{into}" if into else None, settings=RAW | ({"k": k} if k else {}), fold=fold,
+        config={key: data[key] for key in _Tracer.model_fields if data.get(key) is not None},
         notes=() if into else ("Model and hook points are in config.yaml of the repository, which is not here.",),
         # LayerNorm's weights must not be moved into the model's matrices: it was trained on what comes then.
         metadata={"model_from_pretrained_kwargs": {"fold_ln": False}}
         | ({"hook_name_out": f"{block}.{out}"} if out else {}),
     )
+
+
+def _tracer_activation(
+    source: Source, file: str, header: Header, config: _Tracer, where: str
+) -> tuple[str, int | None]:
+    """``"topk"`` with its k, ``"jumprelu"``, or ``""`` for a ReLU. Raises `FormatError` if tensors and configuration
+    contradict each other."""
+    stored, limited = header.tensors.get("k"), _TRACER_THRESHOLD in header.tensors
+    k = config.k
+    if stored is not None:
+        header.shape("k", 0)
+        if stored.dtype not in ("I64", "I32", "I16", "I8", "U8"):
+            raise FormatError(f"The dtype is {stored.dtype!r}, expected an integer.", where=f"{header.where}: k")
+        k = int.from_bytes(source.read(file, stored.start, stored.nbytes), "little", signed=stored.dtype != "U8")
+    if config.activation == "topk" and k is None:
+        k = next((known for name, known in _TRACER_K.items() if name in source.label), None)
+    topk = config.activation == "topk" or (k is not None and config.activation is None)
+    for wrong, place, what in (
+        (k is not None and k < 1, f"{header.where}: k", f"k is {k}, expected at least 1."),
+        (stored is not None and config.k not in (None, k), f"{header.where}: k",
+         f"k is {k}, but {_TRACER_CONFIG} says {config.k}."),
+        (topk and k is None, f"{where}: k", "The value is missing, and it decides how many latents are active."),
+        (k is not None and not topk, f"{where}: activation",
+         f"There is a k, but the activation function is {config.activation!r}."),
+        (topk and limited, f"{header.where}: {_TRACER_THRESHOLD}", "A top-k has no thresholds."),
+        (config.activation == "relu" and limited, f"{where}: activation",
+         f"The activation function is 'relu', but the file has {_TRACER_THRESHOLD}."),
+        (config.activation in ("jump_relu", "jumprelu") and not limited, f"{header.where}: {_TRACER_THRESHOLD}",
+         "The tensor is missing."),
+    ):
+        if wrong:
+            raise FormatError(
+                what, where=place, hint="Configuration and weights belong to different SAEs, or one of them was altered."
+            )
+    return ("topk", k) if topk else ("jumprelu" if limited else "", None)
 
 
 CIRCUIT_TRACER = Format(

@@ -260,6 +260,16 @@ for w, change in ((W7, {}), (W, {"W_dec": W["W_dec"].T})):  # as files have it t
 row("circuit_tracer", tracer(W, folder="mwhanna/qwen3-1.7b-transcoders-lowl0"), computed(W, X),
     model="Qwen/Qwen3-1.7B", hook_name="blocks.4.mlp.hook_in")
 row("circuit_tracer", tracer(W), computed(W, X), model=None, hook_name=None, note="config.yaml")
+TRACED_K = np.array(4, np.int64)
+STRAIGHT = np.random.default_rng(5).standard_normal((12, 12)).astype(np.float32)
+LIMITS = {"activation_function.threshold": W["threshold"]}
+for config, more in ((TRACED, {"k": TRACED_K}), (TRACED | {"activation": "topk", "k": 4}, {}), (None, {"k": TRACED_K})):
+    row("circuit_tracer", tracer(W, config, **more), computed(W, X, best(4)), k=4, architecture="topk_transcoder")
+row("circuit_tracer", tracer(W, TRACED, k=TRACED_K, W_skip=STRAIGHT), computed(W, X, best(4), more=X @ STRAIGHT.T),
+    architecture="topk_skip_transcoder")
+row("circuit_tracer", tracer(W, TRACED, **LIMITS), computed(W, X, above(W)), architecture="jumprelu_transcoder")
+row("circuit_tracer", tracer(W, TRACED, W_skip=STRAIGHT, **LIMITS), computed(W, X, above(W), more=X @ STRAIGHT.T),
+    architecture="jumprelu_skip_transcoder")
 
 GHOST = torched({"threshold": np.array(0.1, np.float32), "W_enc.weight": W["W_enc"].T, "W_enc.bias": W["b_enc"],
                  "W_dec.weight": W["W_dec"].T, "W_dec.bias": W["b_dec"]})  # fmt: skip
