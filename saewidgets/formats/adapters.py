@@ -10,6 +10,7 @@ from pydantic import Field
 from torch import Tensor
 
 from saewidgets.errors import FormatError
+from saewidgets.formats import unused
 from saewidgets.formats.archives import PickledDict, read_pickled
 from saewidgets.formats.format import (
     LINEAR,
@@ -77,6 +78,7 @@ DEEPSEEK_R1 = _linear_pt(
 
 _OPENAI = re.compile(r"(\d{1,4})\.pt")
 _OPENAI_NAMES = {"W_enc": "encoder.weight", "b_enc": "latent_bias", "W_dec": "decoder.weight", "b_dec": "pre_bias"}
+_OPENAI_SETTINGS = ("activation", "activation_state_dict")
 _OPENAI_HOOKS = {
     "resid_post_mlp": "blocks.{}.hook_resid_post", "resid_post_attn": "blocks.{}.hook_resid_mid",
     "resid_delta_mlp": "blocks.{}.hook_mlp_out", "resid_delta_attn": "blocks.{}.hook_attn_out",
@@ -91,9 +93,9 @@ def _openai(source: Source) -> ReadPlan:
     hook = next((_OPENAI_HOOKS[site[1]] for site in sites if layer and site and site[1] in _OPENAI_HOOKS), None)
     found = read_pickled(source, file) if isinstance(source, FolderSource) else None
     architecture, settings = (None, {}) if found is None else _openai_activation(found)
+    header = None if found is None else found.header(besides={*_OPENAI_SETTINGS, *unused.OPENAI})
     return ReadPlan(
-        files=(file,), header=None if found is None else found.header(), names=_OPENAI_NAMES, transposed=MATRICES,
-        extra=True,  # statistics of training are kept beside
+        files=(file,), header=header, names=_OPENAI_NAMES, transposed=MATRICES, unused=unused.OPENAI,
         architecture=architecture, model="gpt2" if "gpt2-small" in parts else None,
         hook_name=hook.format(layer[1]) if hook and layer else None, settings=settings,
         config={} if found is None else found.plain(),
@@ -107,6 +109,7 @@ def _openai_activation(found: PickledDict) -> tuple[str, dict[str, Any]]:
     name, state = data.get("activation"), data.get("activation_state_dict")
     state = state if isinstance(state, dict) else {}
     settings: dict[str, Any] = {"apply_b_dec_to_input": True}
+    PickledDict(f"{found.where}: activation_state_dict", state).require_known(("k", "postact_fn"))
     if name == "ReLU":
         return "standard", settings
     k, after = state.get("k"), state.get("postact_fn", "ReLU")
@@ -140,6 +143,7 @@ def _ghosttrack(source: Source) -> ReadPlan:
     header, config = None, dict[str, Any]()
     if isinstance(source, FolderSource):
         found = read_pickled(source, file)
+        found.require_known(unused.GHOSTTRACK)
         header, data = found.within("model_state_dict").header(), found.plain()
         # without optimiser, schedule and history
         config = {key: data[key] for key in ("layer_idx", "epoch", "best_loss", "config") if key in data}
@@ -180,6 +184,7 @@ _CONNOR_ROB = re.compile(r"([A-Za-z0-9\-]{1,60})_L([0-9]{1,4})_Hcat_z_[\w.+\-]{1
 
 
 class _ConnorRob(FileSettings):
+    ignored = unused.CONNOR_ROB
     act_size: Width
     dict_size: Width
     act_name: str | None = Field(default=None, pattern=r"^blocks\.[0-9]{1,4}\.attn\.hook_z$")
@@ -259,6 +264,7 @@ _TRACER_K = {"crv-8b-instruct-transcoders": 128}  # repository → k, which circ
 
 
 class _Tracer(FileSettings):
+    ignored = unused.CIRCUIT_TRACER
     model_name: str | None = Field(default=None, max_length=200)
     model_kind: Literal["transcoder_set"] | None = None
     feature_input_hook: str | None = Field(default=None, pattern=_TRACER_HOOK)
@@ -341,9 +347,8 @@ def _tracer_activation(
          "The tensor is missing."),
     ):
         if wrong:
-            raise FormatError(
-                what, where=place, hint="Configuration and weights belong to different SAEs, or one of them was altered."
-            )
+            hint = "Configuration and weights belong to different SAEs, or one of them was altered."
+            raise FormatError(what, where=place, hint=hint)
     return ("topk", k) if topk else ("jumprelu" if limited else "", None)
 
 
@@ -359,14 +364,20 @@ CIRCUIT_TRACER = Format(
 
 _TEMPORAL_FILES = ("conf.yaml", "latest_ckpt.safetensors")
 _TEMPORAL_MODELS = {"gemma-2-2b": "google/gemma-2-2b", "llama-3.1-8b": "meta-llama/Llama-3.1-8B"}
+_TEMPORAL_SETTINGS = (
+    "n_heads", "n_attn_layers", "bottleneck_factor", "sae_diff_type", "kval_topk", "tied_weights"
+)
 _TEMPORAL_PLACE = re.compile(r"(?:([\w.\-]{1,60})/)?layer_([0-9]{1,4})(?:/|$)")
 
 
 class _TemporalModel(FileSettings):
+    ignored = unused.TEMPORAL_MODEL
     dimin: Width
 
 
 class _TemporalSAE(FileSettings):
+    ignored = unused.TEMPORAL_SAE
+    sae_type: Literal["temporal"] = "temporal"
     exp_factor: float = Field(gt=0, le=2**12)
     n_heads: int = Field(ge=1, le=2**12)
     n_attn_layers: int = Field(ge=1, le=64)
@@ -378,6 +389,7 @@ class _TemporalSAE(FileSettings):
 
 
 class _Temporal(FileSettings):
+    ignored = unused.TEMPORAL
     llm: _TemporalModel
     sae: _TemporalSAE
 
@@ -416,7 +428,7 @@ def _temporal(source: Source) -> ReadPlan:
         settings={
             "apply_b_dec_to_input": True, "normalize_activations": "constant_scalar_rescale",
             "activation_normalization_factor": sae.scaling_factor,
-            **sae.model_dump(exclude={"exp_factor", "scaling_factor"}),
+            **{key: getattr(sae, key) for key in _TEMPORAL_SETTINGS},
         },
         config={key: data[key] for key in ("llm", "sae", "data") if key in data}, notes=() if place else (note,),
         fold=flatten,
@@ -447,6 +459,7 @@ _SPARSIFY_SAID = ("model_name", "hook_name", "hook_name_out")
 
 
 class _Sparsify(FileSettings):
+    ignored = unused.SPARSIFY
     d_in: Width
     activation: Literal["topk", "groupmax"] = "topk"
     expansion_factor: int = Field(default=32, ge=1, le=2**12)

@@ -16,10 +16,12 @@ from pydantic import Field
 from torch import Tensor
 
 from saewidgets.errors import FormatError
+from saewidgets.formats import unused
 from saewidgets.formats.format import (
     ANSWER,
     LINEAR,
     MATRICES,
+    OTHERS,
     SAME,
     FileSettings,
     Format,
@@ -96,11 +98,14 @@ _LOST = {"topk": "b_pre", "transcoder": "b_enc_center"}
 
 
 class _CheckpointFields(FileSettings):
+    ignored = None  # free-form
     hf_model_name: str | None = None
     top_k_sparsity: float | None = Field(default=None, gt=0, le=100)
 
 
 class _ExportFile(FileSettings):
+    # What miStudio writes there whatever its models compute.
+    ignored = unused.MISTUDIO | {"apply_b_dec_to_input", "reshape_activations"}
     architecture: Literal[
         "standard", "standard_saelens", "standard_anthropic", "jumprelu", "topk", "skip", "transcoder"
     ]
@@ -261,6 +266,9 @@ _OPEN = "The file does not record whether b_dec is subtracted from the input, in
 class _SidecarFile(FileSettings):
     """The settings that a file beside the checkpoint may have."""
 
+    ignored = unused.MISTUDIO | {"architecture"}
+    d_in: Width | None = None
+    d_sae: Width | None = None
     normalize_activations: _Normalization | None = None
     top_k: int | None = Field(default=None, ge=1)
     top_k_sparsity: float | None = Field(default=None, gt=0, le=100)
@@ -318,8 +326,10 @@ def _look_at_checkpoint(source: Source, apply_b_dec_to_input: bool | None) -> Re
         ours["refusal"] = _missing(header, "top_k", "How many latents are active is only in miStudio's database.")
     d_in, d_sae, d_out = state.widths
     return ReadPlan(
-        header=header, names=state.names, transposed=MATRICES, d_in=d_in, d_sae=d_sae, d_out=d_out,
-        shapes={"+b_dec": (d_out,), "-b_dec": (d_in,)}, extra=True,
+        header=header, names=state.names, transposed=MATRICES, d_in=beside.d_in or d_in, d_sae=beside.d_sae or d_sae,
+        d_out=d_out, said_by=names[0] if beside.d_in or beside.d_sae else OTHERS,
+        shapes={"+b_dec": (d_out,), "-b_dec": (d_in,)},
+        unused=[name for name in header.tensors if name.startswith("optimizer.")],
         files=(_CHECKPOINT, *names), weights=_CHECKPOINT, model=beside.model_name, **ours,
         hook_name=f"blocks.{int(layer)}.{_SITES.get(site, 'hook_resid_post')}" if layer.isdecimal() else None,
         config=dict(header.metadata), notes=[note for note, given in notes.items() if given],
@@ -351,6 +361,7 @@ _TENSORS = ("W_enc", "b_dec", "W_skip", "b_enc", "threshold", "b_gate", "r_mag",
 
 
 class _TrioFile(FileSettings):
+    ignored = unused.MISTUDIO
     architecture: str
     d_in: Width
     d_sae: Width
