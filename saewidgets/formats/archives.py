@@ -16,7 +16,7 @@ import struct
 import tokenize
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -236,11 +236,21 @@ class PickledDict:
             raise FormatError("There is no such table.", where=f"{self.where}: {key}", hint=DAMAGED)
         return PickledDict(self.where, self.value[key])
 
-    def header(self) -> Header:
-        """The tensors that are values of the dict itself."""
+    def header(self, *, besides: Collection[str] | None = ()) -> Header:
+        """The tensors that are values of the dict itself. Raises `FormatError` if there are other values, except those
+        `besides` them (None: any)."""
         tensors = {key: item for key, item in self.value.items()
                    if isinstance(key, str) and isinstance(item, TensorInfo)}  # fmt: skip
+        self.require_known({*tensors, *(self.value if besides is None else besides)})
         return Header(self.where, tensors)
+
+    def require_known(self, names: Collection[str]) -> None:
+        """Raise `FormatError` if the dict has another key."""
+        if unknown := [key for key in self.value if key not in names]:
+            raise FormatError(
+                "This entry is not known here, and it could change what the SAE computes.",
+                where=f"{self.where}: {str(unknown[0])[:100]}", hint="Save the weights alone, as safetensors at best.",
+            )
 
     def plain(self) -> dict[str, Any]:
         """Texts, numbers and lists and tables of such, without tensors."""

@@ -70,11 +70,8 @@ class Header:
     tensors: Mapping[str, TensorInfo]
     metadata: Mapping[str, str] = field(default_factory=dict)
 
-    def require(
-        self, expected: Mapping[str, tuple[int, ...]], *, source: str = "cfg.json", extra: bool = False
-    ) -> None:
-        """Raise `FormatError` unless the tensors are there, as floats in the shapes that `source` says; with `extra`,
-        others may be there too."""
+    def require(self, expected: Mapping[str, tuple[int, ...]], *, source: str = "cfg.json") -> None:
+        """Raise `FormatError` unless exactly these tensors are there, as floats in the shapes that `source` says."""
         check = f"Check {source}."
         for name, shape in expected.items():
             found, where = self._tensor(name, check), f"{self.where}: {name}"
@@ -85,7 +82,7 @@ class Header:
                 )
             if found.dtype not in FLOATS:
                 raise FormatError(f"The dtype is {found.dtype!r}, expected one of {', '.join(FLOATS)}.", where=where)
-        if not extra and (surplus := set(self.tensors) - set(expected)):
+        if surplus := set(self.tensors) - set(expected):
             raise FormatError(f"There are unexpected tensors: {_names(surplus)}.", where=self.where, hint=check)
 
     def shape(self, name: str, dims: int) -> tuple[int, ...]:
