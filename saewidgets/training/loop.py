@@ -305,9 +305,11 @@ class Trainer:
         self.flush()
         left = self.meter.enter("evaluating")
         try:
-            values = evaluate()
+            values = dict(evaluate())
         finally:
             self.sae.train()
+        # Text that is held out is short: a latent that fires seldom would pass for dead.
+        values["val_dead"] = float(self.dead.unfired(min(self.tokens, self.dead.window), self.mesh.latents))
         self._evaluated_at = self.step
         self._record(values)
         self.meter.enter(left)

@@ -231,7 +231,11 @@ class Narrator:
     def _measured(self, event: Metrics) -> None:
         place = f"Step {event.step:,} ({numbers.tokens(event.tokens)} tokens)"
         if words := _words(event.values, _HELD_OUT):
-            self._log.info(f"{place}, {self._evaluated}: {words}.")
+            number, ce_tokens = (event.values.get(name) for name in ("val_tokens", "ce_tokens"))
+            read = self._evaluated if number is None else f"{self._evaluated} ({number:,.0f} tokens)"
+            if ce_tokens not in (None, number):
+                words += f" ({ce_tokens:,.0f} tokens)"
+            self._log.info(f"{place}, {read}: {words}.")
         elif words := _words(event.values, _TRAINING):
             now = self._clock()
             if self._said is None or now - self._said >= max(EVERY, (now - self._began) / LINES):
