@@ -121,7 +121,7 @@ def test_checkpoints_show_the_metric_that_chooses_the_best() -> None:
 
     def shown(metric: str, columns: dict[str, list[float]] = columns) -> list[tuple[object, ...]]:
         rows = checkpoint_rows(records, metric, columns)
-        assert [row.val_tokens for row in rows] == [None, None if columns is NEVER else 8192]
+        assert [row.val_tokens for row in rows] == [None, 8192 if columns["step"] else None]
         return [(row.step, row.fvu, row.val_fvu, row.best_by) for row in rows]
 
     assert shown("fvu") == [(15, 0.1, None, None), (10, 0.2, 0.3, None)]
