@@ -106,6 +106,20 @@ def test_a_resumed_run_keeps_its_evaluations(config, tmp_path, tokens_folder):
         assert evaluated == [step for step in (*expected, STEPS) if step >= paused.step]
 
 
+@pytest.mark.parametrize("read_ahead", ["off", "on"])
+def test_filling_a_window_is_a_phase_of_the_run(config, tmp_path, tokens_folder, recorder, read_ahead):
+    changes = {"activations.normalize": "none", "activations.shuffle_tokens": 4 * BATCH}
+    config = config.replace(**changes, **{"activations.read_ahead": read_ahead, "activations.model_batch_size": 1})
+    run_training(config, tmp_path, tokens_folder=tokens_folder, emit=recorder)
+    events = recorder.of(Progress)
+    shown = [event for event in events if event.phase.startswith("computing activations, ")]
+    assert shown
+    assert {event.step for event in shown} <= {0, 4, 8}
+    assert shown[0].done < 4 * BATCH
+    assert [event.done for event in events] == sorted(event.done for event in events)
+    assert events[-1].done == STEPS * BATCH
+
+
 def test_a_short_run_measures_its_reconstruction_on_all_held_out_tokens(config, tmp_path, tokens_folder):
     """Cross-entropy alone takes fewer: its logits are most of the time. Dead latents are counted in training."""
     changes = {"evaluation.every_steps": None, "evaluation.tokens": None, "activations.validation_share": 0.4}
