@@ -21,7 +21,7 @@ _FLOAT = 4
 _DTYPE_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 _RUNTIME_BYTES = {"cpu": 300 * 2**20, "cuda": 600 * 2**20}  # torch with its kernels loaded
 _EVALUATION_BLOCK = 2**28  # evaluation holds at most this much of logits, and of latents, at once
-_SPARSE = frozenset({"topk", "batchtopk", "matryoshka"})
+SPARSE = frozenset({"topk", "batchtopk", "matryoshka"})
 # Work that is bound by memory, as operations of a matrix product that takes as long (docs/training.md).
 _ADAM = 300  # per parameter: 28 bytes read and written; a core moves about one byte in the time of ten operations
 _GATHER = 4  # times slower than a product: rows of W_dec are read one by one
@@ -229,7 +229,7 @@ def sae_flops(config: TrainingConfig, d_in: int, *, sparse: bool = True) -> floa
     """FLOPs of the autoencoder's forward, backward and optimiser step, per training token."""
     sae = config.sae
     adam = _ADAM * sae_parameters(config, d_in) / config.batch_size
-    if sae.architecture in _SPARSE and sparse:
+    if sae.architecture in SPARSE and sparse:
         active = getattr(sae, "k", 0)
         # Encoding is dense, the four other products touch k latents only.
         return 2 * d_in * sae.d_sae + 8 * d_in * active * _GATHER + _SELECT * sae.d_sae + adam
@@ -241,7 +241,7 @@ def sae_flops(config: TrainingConfig, d_in: int, *, sparse: bool = True) -> floa
 def _reconstruction_flops(config: TrainingConfig, d_in: int, sparse: bool) -> float:
     """FLOPs of the autoencoder's forward, per token."""
     sae = config.sae
-    chosen = sae.architecture in _SPARSE and sparse
+    chosen = sae.architecture in SPARSE and sparse
     decoding = 2 * d_in * (getattr(sae, "k", 0) * _GATHER if chosen else sae.d_sae)
     return (2 * d_in + _SELECT) * sae.d_sae + decoding
 
@@ -304,7 +304,7 @@ def _work(config: TrainingConfig, model: ModelSize, d_in: int) -> tuple[int, int
     forward, and an evaluation); else for the SAE, and for the language model."""
     rows = config.batch_size // config.gradient_accumulation // config.parallel.data
     d_sae = config.sae.d_sae // config.parallel.latents
-    dense = 2 if config.sae.architecture in _SPARSE else 4  # pre-activations, latents, their gradients: [rows, d_sae]
+    dense = 2 if config.sae.architecture in SPARSE else 4  # pre-activations, latents, their gradients: [rows, d_sae]
     tokens = config.activations.model_batch_size * config.context_size
     step = rows * (dense * d_sae + 6 * d_in) * _FLOAT
     forward = tokens * 12 * model.d_model * _DTYPE_BYTES[config.model_dtype]

@@ -314,6 +314,8 @@ class Member:
             metrics = dict(self.trainer.latest)
         elif self.checkpoint is not None:  # left before its weights were loaded
             metrics = dict(self.checkpoint.state["metrics"])
+        if self.trainer is not None and status is JobStatus.COMPLETED:
+            self._learn({"costs": self.trainer.meter.costs})
         self.write_record(status.value, step=self.step, tokens=self.tokens, metrics=metrics)
         self.result = TrainingResult(status, self.step, self.tokens, sae_path, metrics)
         self.release()

@@ -12,7 +12,7 @@ from saewidgets.render import numbers
 INTERVAL = 0.1  # seconds between two events of the same phase
 RECENT = 15.0  # seconds over which the rate is measured
 EVALUATING = "evaluating"  # the phase
-STARTING = ("starting", "loading model", "compiling model", "measuring scale", "opening store")
+STARTING = ("starting", "loading model", "compiling model", "opening store")
 """The phases before training that take as long in the next run; text that is packed stays packed."""
 
 
