@@ -53,8 +53,9 @@ def test_without_any_run_the_best_of_some_products_counts(
     measured: list[tuple[str, str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ws = workspace()
-    operations = model_flops(CONFIG, DEMO) + sae_flops(CONFIG, 256)
-    assert rate_of(ws, CONFIG) == overall(estimates.EFFICIENCY * 1e11 / operations, CONFIG)
+    operations = model_flops(CONFIG, DEMO) / estimates.FORWARD_EFFICIENCY
+    operations += sae_flops(CONFIG, 256) / estimates.STEP_EFFICIENCY
+    assert rate_of(ws, CONFIG) == overall(1e11 / operations, CONFIG)
     for _ in range(5):
         rate_of(ws, CONFIG)
     assert 1 < len(measured) < 6

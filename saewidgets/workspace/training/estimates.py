@@ -35,9 +35,9 @@ _alike = attrgetter(  # what runs on one model and device have in common if one 
     "model_dtype", "precision", "model_device", "model_compile", "activations.buffer_device", "activations.read_ahead",
     "parallel",
 )  # fmt: skip
-# Share of the speed of a product that a whole run reaches, operations counted as `training.estimate` does: runs of the
-# demo model on a CPU reached 0.5 (BatchTopK) to 0.8 (standard) while training. Not yet compared on CUDA.
-EFFICIENCY = 0.6
+# Share of the speed of a product that the language model and the steps reach, operations counted as `training.estimate`
+# does: forwards of four models on a CPU reached 0.71 to 0.87, steps 0.4 (TopK) to 0.8 (standard). Not compared on CUDA.
+FORWARD_EFFICIENCY, STEP_EFFICIENCY = 0.75, 0.4
 
 
 def devices() -> tuple[DeviceInfo, ...]:
@@ -140,7 +140,7 @@ def costs_together(
         step = steps / speed(device, first.precision, busy)
     except RuntimeError:  # no memory left on the device, or no such product there: the run itself will say which
         return None
-    return Costs(0.0, fill / EFFICIENCY, step / EFFICIENCY, "estimated")
+    return Costs(0.0, fill / FORWARD_EFFICIENCY, step / STEP_EFFICIENCY, "estimated")
 
 
 def _completed_run(
