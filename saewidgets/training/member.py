@@ -32,7 +32,7 @@ from saewidgets.lm.tokens import TokenMask
 from saewidgets.sae import SAE, build_sae
 from saewidgets.sae.mesh import ALONE
 from saewidgets.sae.scaler import RAW, Scaler
-from saewidgets.settings import machine_memory
+from saewidgets.settings import free_memory, machine_memory
 from saewidgets.training import pretrained
 from saewidgets.training.checkpoint import (
     EVALUATED,
@@ -57,17 +57,23 @@ _COPIES = 4  # of every weight in float32: itself, its gradient, and the two mom
 
 
 def require_room(config: TrainingConfig, d_in: int, d_out: int | None, device: str) -> None:
-    """Raise `ConfigError` where weights, gradients and moments of an autoencoder are more than all the memory."""
+    """Raise `ConfigError` if weights, gradients and moments of an autoencoder are more than the memory of a device, or
+    than what is free of it: a process that takes more main memory is killed."""
     latents = config.autoencoder.d_sae // config.parallel.latents
     needed = _COPIES * 4 * latents * (d_in + (d_out or d_in))
-    on_gpu = device.startswith("cuda")
-    memory = torch.cuda.get_device_properties(device).total_memory if on_gpu else machine_memory()
-    if memory is not None and needed > memory:
-        raise ConfigError(
-            f"{latents:,} latents of width {d_in:,} take {needed / 1e9:,.0f} GB with their gradients and Adam's "
-            f"moments; {device} has {memory / 1e9:,.0f} GB.",
-            where="sae.d_sae", hint="Lower Latents (d_sae).",
-        )
+    free, memory = free_memory(), machine_memory()
+    if device.startswith("cuda"):
+        unused, memory = torch.cuda.mem_get_info(device)
+        free = unused + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    for available, has, hint in (
+        (memory, "has", "Lower Latents (d_sae)."), (free, "has free", "Lower Latents (d_sae), or end other programs."),
+    ):  # fmt: skip
+        if available is not None and needed > available:
+            raise ConfigError(
+                f"{latents:,} latents of width {d_in:,} take {needed / 1e9:,.1f} GB with their gradients and Adam's "
+                f"moments; {device} {has} {available / 1e9:,.1f} GB.",
+                where="sae.d_sae", hint=hint,
+            )
 
 
 _STATUS = {Request.PAUSE: JobStatus.PAUSED, Request.STOP: JobStatus.STOPPED, Request.CANCEL: JobStatus.CANCELLED}
