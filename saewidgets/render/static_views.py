@@ -57,10 +57,10 @@ def status_words(status: str) -> str:
 def tile_values(record: TrainingRecord) -> dict[str, float | None]:
     """The newest value of each of `TILES`. What made a loss NaN is not recorded, but the run's error says so.
 
-    `val_dead`, the share that never fired on held-out text, is there where the run has ended before anybody could know
-    which latents are dead.
+    `val_dead`, the share that never fired in training, is there where the run has ended before anybody could know which
+    latents are dead. `ce_tokens` is how many tokens the cross-entropy is measured on.
     """
-    values = {name: record.latest.get(name) for name, _ in TILES}
+    values = {name: record.latest.get(name) for name in (*(name for name, _ in TILES), "ce_tokens")}
     ended_early = record.status.is_final and values["dead"] is None
     values["val_dead"] = record.latest.get("val_dead") if ended_early else None
     return values | {"loss": math.nan} if record.error is not None and record.error.kind == "nan" else values
@@ -118,7 +118,7 @@ def _static_copy(title: str, of: str, state: Mapping[str, Any], *parts: Any, abo
 def _runs(cards: Iterable[Mapping[str, Any]]) -> Html:
     def tile(tiles: Mapping[str, Any], name: str) -> str:
         if name == "dead" and tiles.get("val_dead") is not None:
-            return f"{metric(name, tiles['val_dead'])} never fired (held-out text)"
+            return f"{metric(name, tiles['val_dead'])} never fired"
         return metric(name, tiles.get(name))
 
     def cells(run: Mapping[str, Any]) -> Sequence[str]:

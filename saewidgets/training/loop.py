@@ -150,10 +150,13 @@ class Trainer:
         """One optimiser step, or none at all: an interruption or an error before Adam's step leaves no trace."""
         if self.step == 0 and self.config.from_pretrained is None and self.sae.cfg.start_from_data:
             self.sae.start_from(x, target)
+        if self.step == 0 and not self.config.activations.is_measured:
+            self.sparsity.start_from(x, x if target is None else target)
         self.adam.set_lr(self.schedules.lr(self.step))
         state = LossState(
             self._sparsity_scale(self.step), self.dead.mask(self.tokens), progress=self.step / self.steps,
-            steps=self.steps, dead_at_most=self.dead.at_most if self.mesh.latents.size == 1 else None,
+            steps=self.steps, lift_scale=self.sparsity.lift_unit,
+            dead_at_most=self.dead.at_most if self.mesh.latents.size == 1 else None,
         )
         buffers = {name: buffer.clone() for name, buffer in self.sae.named_buffers()}
         window = self.window.copy()
@@ -226,7 +229,7 @@ class Trainer:
             rows, wanted_rows = self.mesh.rows(part), None if target is None else self.mesh.rows(aim)
             with torch.enable_grad(), self.precision.autocast():
                 loss = self.sae.loss(rows, wanted_rows, step=state)
-            self.precision.backward(loss.total / parts)
+            self.precision.backward(loss.total / (parts * self.sparsity.loss_unit))
             loss = self._of_all(loss)
             fired |= loss.fired
             l0 = l0 + loss.l0.double() / parts
@@ -302,9 +305,11 @@ class Trainer:
         self.flush()
         left = self.meter.enter("evaluating")
         try:
-            values = evaluate()
+            values = dict(evaluate())
         finally:
             self.sae.train()
+        # Text that is held out is short: a latent that fires seldom would pass for dead.
+        values["val_dead"] = float(self.dead.unfired(min(self.tokens, self.dead.window), self.mesh.latents))
         self._evaluated_at = self.step
         self._record(values)
         self.meter.enter(left)

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from saewidgets.features.store.read import FeatureStore
     from saewidgets.workspace.workspace import Workspace
 
+_FEWEST_TOKENS = 100_000  # that are proposed, however few an SAE was trained on
 LOGITS = "logits"  # the folder that `features.store` keeps the tables in
 _OPEN = 4  # stores kept open; their arrays are memory-mapped
 _UNFINISHED = frozenset(status for status in JobStatus if not status.is_final)
@@ -168,9 +169,12 @@ class Extractions:
         return estimate(self._workspace, subject, concrete(self._workspace, subject, checked(config), held))
 
     def defaults(self, *, sae_id: str | None = None, training_id: str | None = None) -> ExtractionConfig:
-        """The default configuration for an SAE: its own model, context length and text, where they are known."""
+        """The default configuration for an SAE: its own model, context length and text, where they are known, and of an
+        SAE that was trained on fewer tokens than usual as many, at least 100,000."""
         subject = self._subject(sae_id, training_id)
+        usual = ExtractionConfig().tokens
         return ExtractionConfig(
+            tokens=min(usual, max(_FEWEST_TOKENS, subject.training_tokens or usual)),
             corpus=subject.corpus, context_size=subject.context_size, model=subject.model,
             model_revision=subject.revision, model_dtype=subject.dtype,  # type: ignore[arg-type]
         )

@@ -162,9 +162,9 @@ const withoutSeparators = (text: string): string =>
     .replace(/_/g, "")
     .replace(/^([+-]?[1-9]\d{0,2})((?:[,\s]\d{3})+)(?!\d)/, (all) => all.replace(/[,\s]/g, ""));
 
-/** "16,384", "16_384", "16 384", "2M", "64k", "1e6" → an integer; null when it is none. */
+/** "16,384", "16_384", "16 384", "2M", "2.6 M", "64k", "1e6" → an integer; null when it is none. */
 export function parseInteger(text: string): number | null {
-  const match = /^([+-]?\d+(?:\.\d+)?)(?:([km])|e\+?(\d\d?))?$/i.exec(withoutSeparators(text));
+  const match = /^([+-]?\d+(?:\.\d+)?)(?:\s*([km])|e\+?(\d\d?))?$/i.exec(withoutSeparators(text));
   if (!match) return null;
   const zeros = match[3] ?? { k: 3, m: 6 }[(match[2] ?? "").toLowerCase()] ?? 0;
   const n = Number(Number(`${match[1]}e${zeros}`).toPrecision(15));

@@ -192,11 +192,17 @@ export function Tiles({ card }: { card: ListCard }) {
     ["Loss", range("loss", f.loss), "what is trained to be small, of the newest batches"],
     ["L0", range("l0", f.l0), "mean active latents per token"],
     ["FVU", range("fvu", f.fvu), "fraction of variance unexplained"],
-    ["CE rec.", range("ce_loss_score", f.ce), "share of the cross-entropy recovered (zero ablation)"],
+    [
+      "CE rec.",
+      range("ce_loss_score", f.ce),
+      `share of the cross-entropy recovered (zero ablation)${
+        tiles.ce_tokens == null ? "" : `, on ${f.count(Number(tiles.ce_tokens))} held-out tokens`
+      }`,
+    ],
     [
       unfired === f.DASH ? "Dead" : "Never fired",
       unfired === f.DASH ? range("dead", f.share) : unfired,
-      unfired === f.DASH ? `latents that did not fire in the last ${window} tokens` : "on held-out text",
+      unfired === f.DASH ? `latents that did not fire in the last ${window} tokens` : "in training",
       !known ? `not known before ${window} tokens` : undefined,
     ],
   ];

@@ -30,6 +30,7 @@ class Tile(Wire):
     ce_loss_score: Value = None
     dead: Value = None  # share, 0…1
     val_dead: Value = None  # in its place where the run ended before its dead window
+    ce_tokens: Value = None  # how many held-out tokens `ce_loss_score` is measured on
 
 
 class Card(JobCard):
@@ -266,6 +267,7 @@ class CheckpointData(Wire):
     tokens: int
     fvu: float | None = None  # of the newest training batches
     val_fvu: float | None = None  # on held-out text, where it was measured at this very step
+    val_tokens: int | None = None  # how many tokens of it
     best_by: float | None = None  # what "best" goes by, where that is not FVU
     size_bytes: int
     saved_at: float

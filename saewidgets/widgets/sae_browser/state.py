@@ -304,9 +304,10 @@ def training_facts(record: TrainingRecord) -> messages.TrainingFacts:
         ("Hook name", record.hook_name),
         ("Tokens", f"{tokens(record.tokens_done)} of {tokens(record.tokens_total)}"),
         ("Time", duration(record.seconds_running) if record.seconds_running else ""),
-        *((label, metric(name, finite(latest.get(name)))) for name, label in (
-            ("loss", "Loss"), ("val_l0", "L0 (held out)"), ("l0", "L0 (training)"), ("val_fvu", FVU_HELD_OUT),
-            ("fvu", FVU_TRAINING), ("ce_loss_score", "CE recovered"),
+        *((label, _measured(latest, name, sample)) for name, label, sample in (
+            ("loss", "Loss", None), ("val_l0", "L0 (held out)", "val_tokens"), ("l0", "L0 (training)", None),
+            ("val_fvu", FVU_HELD_OUT, "val_tokens"), ("fvu", FVU_TRAINING, None),
+            ("ce_loss_score", "CE recovered", "ce_tokens"),
         ) if latest.get(name) is not None),
     ]  # fmt: skip
     return messages.TrainingFacts(
@@ -315,6 +316,12 @@ def training_facts(record: TrainingRecord) -> messages.TrainingFacts:
         facts=tuple(messages.SaeFact(label=label, value=shorten(str(value), 300)) for label, value in rows if value),
         settings=config_rows(record.config),
     )
+
+
+def _measured(latest: Mapping[str, Any], name: str, sample: str | None) -> str:
+    """The newest value of a metric, with the number of tokens that it is measured on where that is recorded."""
+    number = latest.get(sample) if sample is not None else None
+    return metric(name, finite(latest.get(name))) + (f" ({number:,.0f} tokens)" if number else "")
 
 
 PAGE = 50  # cards; a page of them is some 30 kB of state

@@ -266,8 +266,8 @@ def for_footer(state: PanelState) -> PanelState:
 
 
 BEST = "checkpoints.best_metric"
-HELD_OUT = {"fvu": "val_fvu", "mse": "val_mse", "ce_loss_score": "ce_loss_score"}
-"""Metrics that are measured on held-out text, and what they are recorded as."""
+HELD_OUT = {"fvu": "val_fvu", "mse": "val_mse", "ce_loss_score": "ce_loss_score", "tokens": "val_tokens"}
+"""Metrics that are measured on held-out text and the number of its tokens, and what they are recorded as."""
 
 
 def card_of(
@@ -320,6 +320,7 @@ def checkpoint_rows(
             best="best" in record.kinds,
             fvu=finite(record.metrics.get("fvu")),
             val_fvu=finite(held_out.get("fvu")),
+            val_tokens=int(held_out["tokens"]) if "tokens" in held_out else None,
             best_by=None if best_metric == "fvu" else finite(chosen.get(best_metric)),
             saved_at=record.created_at,
         )
