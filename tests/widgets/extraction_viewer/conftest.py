@@ -127,7 +127,8 @@ def running(ws: Workspace, ext: str, monkeypatch: pytest.MonkeyPatch) -> Extract
     progress = Progress(done=410, total=1000, rate=9020.0, eta_seconds=65.0, phase="reading")
     record = dataclasses.replace(
         ws.extractions.get(ext).record, id="ext_run_1700000000000000", sae_id=ws.saes.find("other").id, name="other",
-        n_tokens=None, status=JobStatus.RUNNING, seen=13, dead=None, tokens_total=1000, progress=progress, created_at=0.0,
+        n_tokens=None, status=JobStatus.RUNNING, seen=13, dead=None, tokens_total=1000, progress=progress,
+        created_at=0.0,
     )  # fmt: skip
     listed, get = ws.extractions.list, ws.extractions.get
     handle = SimpleNamespace(record=record)
