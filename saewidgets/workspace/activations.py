@@ -11,7 +11,7 @@ from saewidgets.catalog import new_store_id
 from saewidgets.config import arguments
 from saewidgets.config.capture import CaptureConfig
 from saewidgets.config.corpus import ActivationCorpus
-from saewidgets.config.names import as_recorded, check_revision, free_name, is_local
+from saewidgets.config.names import as_recorded, check_revision, free_name, is_local, shown_model
 from saewidgets.durable import free_bytes, require_space
 from saewidgets.errors import ConfigError, StateError
 from saewidgets.events import JobStatus
@@ -109,7 +109,7 @@ class Capture(FilesHandle[ActivationStoreRecord]):
 
     def _facts(self, record: ActivationStoreRecord) -> dict[str, str]:
         facts = {
-            "Model": record.model or "not known",
+            "Model": shown_model(record.model or "not known"),
             "Hook names": ", ".join(record.hook_names),
             "Tokens": f"{record.n_tokens or record.tokens_total:,}",
         }

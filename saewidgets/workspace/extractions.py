@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from saewidgets.catalog import new_extraction_id
 from saewidgets.config.extraction import ExtractionConfig
+from saewidgets.config.names import shown_model
 from saewidgets.durable import require_space
 from saewidgets.errors import ConfigError, NotFoundError, StateError
 from saewidgets.events import JobStatus
@@ -68,7 +69,7 @@ class Extraction(FilesHandle[ExtractionRecord]):
 
     def _facts(self, record: ExtractionRecord) -> dict[str, str]:
         facts = {
-            "Model and hook": f"{record.model} · {record.hook_name}",
+            "Model and hook": f"{shown_model(record.model)} · {record.hook_name}",
             "Tokens": f"{record.n_tokens or record.tokens_total:,}",
         }
         if record.seen is not None:

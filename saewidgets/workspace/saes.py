@@ -343,7 +343,8 @@ class SAEs:
                 hint="Choose a folder outside it.",
             )
         if format != record.format:
-            return convert(folder, target, format)
+            sae_files.hide_paths(converted := convert(folder, target, format))
+            return converted
         if problems := validate(folder):
             raise FormatError(
                 f"The SAE is damaged and was not exported. {problems[0]}", where=str(folder),
@@ -352,6 +353,7 @@ class SAEs:
         replaceable = [*(path.name for path in folder.iterdir()), *own_files(target, format)]
         with same_format(target, format), whole_folder(target, replaceable) as draft:
             shutil.copytree(folder, draft, dirs_exist_ok=True)
+            sae_files.hide_paths(draft)
         return target
 
     def convert(self, sae_id: Ref, format: str, dest: str | Path) -> Path:
@@ -367,8 +369,11 @@ class SAEs:
         private: bool = True,
         path: str = "",
         license: str = "unknown",
+        base_model: str | None = None,
+        card: str | None = None,
     ) -> str:
-        """Publish it in a model repository of the Hugging Face hub, with a model card; returns its address.
+        """Publish it in a model repository of the Hugging Face hub, with a model card; returns its address. Paths of
+        this machine are left out of card and files.
 
         Args:
             sae_id: the SAE; it goes out in the format in which it is kept.
@@ -377,8 +382,11 @@ class SAEs:
             private: whether a new repository is private.
             path: the folder in the repository; ``""`` is the root.
             license: as the hub spells it, ``"mit"``; for a new card.
+            base_model: ``owner/name`` of the SAE's model, needed if that is a folder here; ``""`` names none.
+            card: text of the model card, such as an edited one of `model_card`; it replaces a card that is there.
 
         Raises:
+            ConfigError: the model is a folder and `base_model` is not given.
             NotFoundError: no such SAE, or its files are not here.
             HubError: nobody is signed in, the token may not write there, unreachable, …
         """
@@ -386,15 +394,21 @@ class SAEs:
         from saewidgets.workspace.library.publishing import push  # the hub's client: a second to import
 
         client = self._workspace.hub.client(token)
-        return push(self._workspace, record, client, repo_id, private=private, path=path, license=license)
+        return push(
+            self._workspace, record, client, repo_id, private=private, path=path, license=license,
+            base_model=base_model, card_text=card,
+        )  # fmt: skip
 
-    def model_card(self, sae_id: Ref, repo_id: str, *, path: str = "", license: str = "unknown") -> str:
+    def model_card(
+        self, sae_id: Ref, repo_id: str, *, path: str = "", license: str = "unknown", base_model: str | None = None
+    ) -> str:
         """The model card that `push_to_hub` with these arguments writes into a repository without one. Nothing is sent.
         """
         record = self.get(sae_id)
-        from saewidgets.workspace.library.publishing import card  # the hub's client: a second to import
+        from saewidgets.workspace.library.publishing import base_of, card  # the hub's client: a second to import
 
-        return card(record, repo_id, path, license, self._workspace.hub.client().endpoint)
+        endpoint = self._workspace.hub.client().endpoint
+        return card(record, repo_id, path, license, endpoint, base_of(record, base_model))
 
     # ------------------------------------------------------------------------------------------------ inside
 
