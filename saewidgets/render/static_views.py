@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from saewidgets.config.names import shown_model
 from saewidgets.records import TrainingRecord
 from saewidgets.render.html import CELL, NUMBER, SHORT, STEPS, Html, card, join, marked, small_table, tag
 from saewidgets.render.labels import architecture_label
@@ -70,7 +71,8 @@ def _card_of(record: TrainingRecord) -> dict[str, Any]:
     """The fields of `messages.training.Card` that are shown here."""
     sae = record.config.get("sae", {})
     return {
-        "name": record.name, "status": record.status.value, "model": record.model, "hook_name": record.hook_name,
+        "name": record.name, "status": record.status.value,
+        "model": shown_model(record.model), "hook_name": record.hook_name,
         "architecture": architecture_label(sae, record.architecture), "d_sae": record.d_sae,
         "tokens_done": record.tokens_done, "tokens_total": record.tokens_total, "tiles": tile_values(record),
         "note": {"what": record.error.what, "hint": record.error.hint} if record.error else None,

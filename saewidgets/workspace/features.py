@@ -39,6 +39,7 @@ from saewidgets.features.labels.labelling import LLMOptions
 from saewidgets.features.labels.llm import Reader, named
 from saewidgets.jobs import Job, JobContext
 from saewidgets.workspace.checked import checks_arguments, notes, numbers
+from saewidgets.workspace.lookup import Ref
 from saewidgets.workspace.reading.feature_reading import FeatureAccess, View
 from saewidgets.workspace.tasks import Tasks, subscribe_to
 
@@ -83,12 +84,12 @@ class Features(FeatureAccess):
 
     def label(
         self,
-        feature_id: str,
+        feature_id: Ref,
         name: str,
         description: str = "",
         *,
         source: LabelSource = "user",
-        extraction_id: str | None = None,
+        extraction_id: Ref | None = None,
     ) -> FeatureRecord:
         """Label a feature. The label of a person wins; all others stay beside it.
 
@@ -113,11 +114,11 @@ class Features(FeatureAccess):
         self.changes.tell(view.origin.id)
         return self.whole(view, index)
 
-    def star(self, feature_id: str, starred: bool = True) -> FeatureRecord:
+    def star(self, feature_id: Ref, starred: bool = True) -> FeatureRecord:
         """Mark a feature to come back to, or take the mark away."""
         return self._marked(feature_id, starred=bool(starred))
 
-    def notes(self, feature_id: str, text: str) -> FeatureRecord:
+    def notes(self, feature_id: Ref, text: str) -> FeatureRecord:
         """Replace the notes on a feature. Raises `ConfigError` if they are too long, or hold characters that no file
         can hold."""
         return self._marked(feature_id, notes=notes(text))
@@ -128,7 +129,7 @@ class Features(FeatureAccess):
         self.changes.tell(view.origin.id)
         return self.whole(view, index)
 
-    def suggest(self, wanted: str, index: int, llm: Any = None) -> Label:
+    def suggest(self, wanted: Ref, index: int, llm: Any = None) -> Label:
         """A label for one feature, which is not saved; `llm` None takes the offline heuristic. Raises `LLMError` if
         there is no label; the message says why."""
         view = self.view(wanted)
@@ -140,7 +141,7 @@ class Features(FeatureAccess):
 
     def auto_label(
         self,
-        sae_id: str,
+        sae_id: Ref,
         llm: Any = None,
         *,
         indices: Iterable[int] | None = None,
@@ -180,7 +181,7 @@ class Features(FeatureAccess):
             run.judged = self.score(sae_id, llm, indices=labelled, **asking)
         return run
 
-    def start_labels(self, sae_id: str, llm: Any = None, **asking: Any) -> Job:
+    def start_labels(self, sae_id: Ref, llm: Any = None, **asking: Any) -> Job:
         """`auto_label` with the same arguments, as a job: it returns at once.
 
         Labels stay when it is cancelled. A pause ends it, too: the language model, with its key, is in memory only.
@@ -207,7 +208,7 @@ class Features(FeatureAccess):
 
     def plan_labels(
         self,
-        sae_id: str,
+        sae_id: Ref,
         llm: Any = None,
         *,
         indices: Iterable[int] | None = None,
@@ -241,7 +242,7 @@ class Features(FeatureAccess):
         )
 
     def score(
-        self, sae_id: str, llm: Any = None, *, indices: Iterable[int] | None = None, **settings: Any
+        self, sae_id: Ref, llm: Any = None, *, indices: Iterable[int] | None = None, **settings: Any
     ) -> ScoreRun:
         """Have the labels that count judged on text they were not made from; scores are saved as they come.
 
@@ -255,7 +256,7 @@ class Features(FeatureAccess):
                 self._counting(view, indices), _examples(view, negatives), _llm(llm), on_label=add, **known
             )
 
-    def judged(self, wanted: str, index: int, score_at: float) -> tuple[LabelRecord, list[Sample]]:
+    def judged(self, wanted: Ref, index: int, score_at: float) -> tuple[LabelRecord, list[Sample]]:
         """The label of a feature with a score made at `score_at`, and the windows that it was judged on. Raises
         `NotFoundError`, and `StateError` if that was another extraction's, or what the judge said was not recorded."""
         view = self.view(wanted)
@@ -265,7 +266,7 @@ class Features(FeatureAccess):
                     return record, making.judged_windows(record.text, score, _examples(view, _NEGATIVES).of(index))
         raise NotFoundError("There is no such score any more.", where="score_at")
 
-    def import_labels(self, sae_id: str, source: str | Path, *, on_error: str | None = None) -> Imported:
+    def import_labels(self, sae_id: Ref, source: str | Path, *, on_error: str | None = None) -> Imported:
         """Take in labels from a file or from Neuronpedia.
 
         A person's label in a file never replaces one that a person wrote here: it is kept as an imported one.
@@ -300,13 +301,13 @@ class Features(FeatureAccess):
         self.changes.tell(view.origin.id)
         return imported
 
-    def export_labels(self, sae_id: str, path: str | Path, *, indices: Iterable[int] | None = None) -> Path:
+    def export_labels(self, sae_id: Ref, path: str | Path, *, indices: Iterable[int] | None = None) -> Path:
         """Write all labels to a ``.csv`` or ``.jsonl`` file, whole or not at all. Raises `ConfigError` if the name ends
         in neither, and `StorageError`."""
         view = self.view(sae_id, open_store=False)
         return making.write_labels(self._labels(view, _inside(indices, view)), Path(path).expanduser())
 
-    def interpretations(self, wanted: str, path: str | Path, *, indices: Iterable[int] | None = None) -> dict[str, int]:
+    def interpretations(self, wanted: Ref, path: str | Path, *, indices: Iterable[int] | None = None) -> dict[str, int]:
         """Write what is known of every latent to one JSON file; returns how many are active and dead in it."""
         view = self.view(wanted)
         labels = making.by_feature(self._labels(view, None))
@@ -392,7 +393,7 @@ class Features(FeatureAccess):
 
     def export(
         self,
-        wanted: str,
+        wanted: Ref,
         what: Kind,
         path: str | PathLike[str],
         *,

@@ -1,16 +1,13 @@
-"""`JobHandle`: what `Run`, `TrainingGroup`, `Extraction` and `Capture` have in common, with the verbs of their job; and
-`Names`, which finds a row by what a person calls it."""
+"""`JobHandle`: what `Run`, `TrainingGroup`, `Extraction` and `Capture` have in common, with the verbs of their job."""
 
 from __future__ import annotations
 
-import contextlib
 import functools
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
-from saewidgets.errors import ConfigError, NotFoundError, StateError
+from saewidgets.errors import NotFoundError, StateError
 from saewidgets.events import Progress
 from saewidgets.jobs import Job, Verbs
 from saewidgets.render import facts_card
@@ -138,40 +135,3 @@ class FilesHandle(JobHandle[R]):
         """Remove it with its files; labels, and SAEs that were trained from it, stay. Returns the bytes freed."""
         freed: int = self._keeper.delete(self.id)
         return freed
-
-
-@dataclass(frozen=True, slots=True)
-class Names:
-    """How a person names one of the rows of a table: `one` or `several` of them, `listed` how, by the argument `where`;
-    ids begin with `prefix`."""
-
-    rows: Any
-    one: str
-    several: str
-    listed: str
-    where: str
-    prefix: str
-
-    def find(self, wanted: str, *, beginnings: bool = True) -> str:
-        """The id of the one row with this id, with this name, or whose id begins so: `prefix` and four characters or
-        more. What destroys a row takes no beginnings."""
-        with contextlib.suppress(NotFoundError):
-            return str(self.rows.get(wanted).id)
-        return self.among(self.rows.list(), wanted, beginnings)
-
-    def among(self, records: Sequence[Any], wanted: str, beginnings: bool = True) -> str:
-        """The same of these, each of which has an id and a name."""
-        if not wanted.strip():
-            raise ConfigError(f"The id of {self.one} is empty.", where=self.where, hint="Give an id or a name.")
-        begins = wanted.startswith(self.prefix) and len(wanted) >= len(self.prefix) + 4  # shorter ones are errors
-        found = [r.id for r in records if r.name == wanted or (beginnings and begins and r.id.startswith(wanted))]
-        if len(found) == 1:
-            return str(found[0])
-        if found:
-            matching = ", ".join(found[:5])
-            raise NotFoundError(f"{len(found)} {self.several} match {wanted!r}: {matching}.", hint="Give the whole id.")
-        hint = f"List them with {self.listed}."
-        if any(record.id.startswith(wanted) for record in records):
-            needs = f"at least four characters after {self.prefix}" if beginnings else "the whole id, or the name"
-            hint = f"This is the beginning of an id; give {needs}."
-        raise NotFoundError(f"There is no {self.one.partition(' ')[2]} {wanted!r}.", hint=hint)

@@ -84,7 +84,7 @@ export interface SaeDetails { facts: SaeFact[]; settings: Setting[]; problem: No
 export interface Histogram { title: string; note: string; x_label: string; edges: number[]; counts: number[]; log: boolean; digits: number; zeros: number; zeros_label: string; summary: string }
 export interface SaeStatistics { histograms: Histogram[]; facts: SaeFact[] }
 export interface SaeComparison { first: SelectedSae; second: SelectedSae; facts: SaeFact[]; histogram: Histogram | null; matches: LatentMatch[]; differences: [string, string, string][] }
-export interface CardPreview { card: string; account: string | null; exists: boolean }
+export interface CardPreview { card: string; account: string | null; exists: boolean; asks_base: boolean }
 export interface TrainingFacts { name: string; status: string; facts: SaeFact[]; settings: Setting[] }
 export interface ExtractionEstimate { seconds: number | null; tokens_per_second: number | null; basis: string; disk_bytes: number; disk_free: number; memory_bytes: number; memory_free: number | null; device: string; warnings: string[] }
 export type Tab = "features" | "prompt" | "jobs";
@@ -208,8 +208,8 @@ export interface SaeCommands {
   import_trainings(of: { training_ids?: string[] }): BulkResult;
   locate_sae(of: { sae_id: string; path: string }): Record<"sae_id", string>;
   measure_sae(of: { sae_id: string }): SaeStatistics;
-  preview_card(of: { sae_id: string; repo_id: string; token?: string | null }): CardPreview;
-  publish_sae(of: { sae_id: string; repo_id: string; private?: boolean; token?: string | null }): Record<"url", string>;
+  preview_card(of: { sae_id: string; repo_id: string; license?: string; base_model?: string; token?: string | null }): CardPreview;
+  publish_sae(of: { sae_id: string; repo_id: string; private?: boolean; license?: string; base_model?: string; card?: string | null; token?: string | null }): Record<"url", string>;
   refresh(of: { revision?: number }): unknown;
   select_saes(of: { sae_ids: string[] }): null;
   show_below(of: { what: "download" | "extractions" | "steering"; shown: boolean; sae_id?: string | null }): null;

@@ -103,10 +103,12 @@ it("publishes once its card was shown, and sends the token each time without kee
   await form.findByText("; the hub does not say who is signed in.", { exact: false });
   await view.user.type(form.getByLabelText("Access token"), "hf_1");
   await view.user.retype(repository, "ada/there");
-  expect(form.queryByRole("region", { name: "Model card" })).toBeNull();
+  expect(form.queryByRole("textbox", { name: "Model card" })).toBeNull();
+  await view.user.retype(form.getByRole("textbox", { name: "Licence" }) as HTMLInputElement, "mit");
   await view.user.click(form.getByRole("button", { name: "Preview card" }));
-  const shown = await form.findByRole("region", { name: "Model card" });
-  expect(shown.textContent).toContain(`# ${TRAINED}`);
+  const shown = (await form.findByRole("textbox", { name: "Model card" })) as HTMLTextAreaElement;
+  expect(shown.value).toContain(`# ${TRAINED}`);
+  await view.user.retype(shown, "# Mine");
   expect(form.getByText("ada/there exists.")).toBeTruthy();
   expect(form.getByText("101 MB to ada/there as ada", { exact: false })).toBeTruthy();
   expect(sent(view.model, "publish_sae")).toEqual([]);
@@ -116,7 +118,15 @@ it("publishes once its card was shown, and sends the token each time without kee
   const link = card.getByRole("link", { name: "https://huggingface.co/ada/there" });
   expect(link.getAttribute("rel")).toContain("noopener");
   expect(sent(view.model, "publish_sae")).toMatchObject([
-    { sae_id: `sae_${TRAINED}`, repo_id: "ada/there", private: false, token: "hf_1" },
+    {
+      sae_id: `sae_${TRAINED}`,
+      repo_id: "ada/there",
+      private: false,
+      token: "hf_1",
+      license: "mit",
+      base_model: "",
+      card: "# Mine",
+    },
   ]);
   expect(JSON.stringify(view.model.state)).not.toContain("hf_1");
 });

@@ -188,6 +188,7 @@ class CardPreview(Wire):
     card: str
     account: str | None = None  # None: nobody is signed in, or the hub does not say
     exists: bool = False
+    asks_base: bool = False  # the SAE's model is a folder here, and its id on the hub is not given
 
 
 class TrainingFacts(Wire):

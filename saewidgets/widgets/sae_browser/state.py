@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
+from saewidgets.config.names import shown_model
 from saewidgets.errors import NotFoundError
 from saewidgets.records import Comparison, SAERecord, TrainingRecord
 from saewidgets.render.labels import ARCHITECTURES, FORMATS, SOURCES, WRITTEN_FORMATS, name_of, sae_label, site_label
@@ -69,7 +70,7 @@ def card_of(record: SAERecord, *, has_files: bool = True) -> messages.SaeCard:
         name=shorten(record.name, NAME_LENGTH),
         source_label=name_of(SOURCES, record.source),
         canonical=bool(record.metadata.get("canonical")),
-        model=shorten(record.model, NAME_LENGTH) if record.model else None,
+        model=shorten(shown_model(record.model), NAME_LENGTH) if record.model else None,
         hook_name=shorten(record.hook_name, NAME_LENGTH) if record.hook_name else None,
         site=shorten(site_label(record.hook_name), 120),
         architecture=shorten(architecture_words(record), 120),

@@ -44,7 +44,7 @@ class Steering(Shell, Part):
         self,
         ws: Workspace | None = None,
         *,
-        sae: str | None = None,
+        sae: Any = None,
         features: Sequence[Any] = (),
         prompt: str = "",
         on_browse: Callable[[], object] | None = None,
@@ -92,11 +92,11 @@ class Steering(Shell, Part):
         """The last `SteeringResult` of a sweep, or None."""
         return self._model.result("sweep")[1]
 
-    def add(self, sae: str, index: int, strength: float | None = None, mode: str = "add_max") -> None:
+    def add(self, sae: Any, index: int, strength: float | None = None, mode: str = "add_max") -> None:
         """Add a feature; one that is already there stays as it is.
 
         Args:
-            sae: its SAE: an id, a beginning of it, or its name.
+            sae: its SAE: an id, a beginning of it, its name, or its record.
             index: its number.
             strength: None takes the one of `ws.steering.suggest`, at which text changes and stays text; with another
                 mode than ``"add_max"`` there is none, and it is 1.
@@ -112,8 +112,8 @@ class Steering(Shell, Part):
         chosen = None if strength is None and each.mode == "add_max" else each.strength
         self._commands.add_feature(record, each.index, chosen, each.mode, None, label)
 
-    def choose(self, sae: str) -> None:
-        """Look features up in this SAE (its id, a beginning of it, or its name); those that were added stay.
+    def choose(self, sae: Any) -> None:
+        """Look features up in this SAE (its id, a beginning of it, its name, or its record); those added stay.
 
         Raises:
             NotFoundError: there is no such SAE.

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from saewidgets.config.names import shown_model
 from saewidgets.events import JobStatus, LogLine, Metrics, Progress
 from saewidgets.records import ActivationStoreRecord, CheckpointRecord, TemplateRecord, TrainingRecord
 from saewidgets.render.labels import architecture_label, choice_label
@@ -279,6 +280,7 @@ def card_of(
     hopeless = record.error is not None and not record.error.resumes
     return Card.of(
         record,
+        model=shown_model(record.model),
         hook_name_out=record.config.get("hook_name_out"),
         stored=dict(record.config.get("corpus") or {}).get("kind") == "activations",
         architecture=architecture_label(record.config.get("sae", {}), record.architecture),

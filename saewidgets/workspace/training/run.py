@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from saewidgets.config import TrainingConfig, arguments
+from saewidgets.config.names import shown_model
 from saewidgets.errors import ConfigError, NotFoundError, SAEWidgetsError, StateError
 from saewidgets.events import JobStatus, Progress
 from saewidgets.jobs.states import JobCommand, plan
@@ -297,7 +298,7 @@ class Run(JobHandle[TrainingRecord]):
     def _facts(self, record: TrainingRecord) -> dict[str, str]:
         known = "dead" if "dead" in record.latest else "val_dead"  # the run may be shorter than its dead window
         return {
-            "Model and hook": f"{record.model} · {record.hook_name}",
+            "Model and hook": f"{shown_model(record.model)} · {record.hook_name}",
             "Autoencoder": f"{record.architecture} · d_sae {record.d_sae:,}",
             "Tokens": f"{record.tokens_done:,} of {record.tokens_total:,}, step {record.step:,}",
             **{name: f"{record.latest[name]:.4g}" for name in ("loss", "l0", "fvu", known) if name in record.latest},

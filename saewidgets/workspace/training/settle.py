@@ -18,6 +18,7 @@ from saewidgets.errors import ConfigError, NotFoundError
 from saewidgets.settings import resolve_device
 from saewidgets.workspace.capture.stored_corpus import settings_of_store
 from saewidgets.workspace.corpora import is_reference, located
+from saewidgets.workspace.lookup import find_id
 from saewidgets.workspace.training.estimates import load_of
 from saewidgets.workspace.user_models import UserModel, place_of
 
@@ -141,11 +142,12 @@ def with_pretrained(workspace: Workspace, config: TrainingConfig) -> TrainingCon
 
 
 def _locate(workspace: Workspace, named: str) -> tuple[str, Path, str]:
-    if named.startswith("train_"):
-        run = workspace.trainings.get(named)
-        return run.id, run.sae_path, run.record.name
     try:
-        record = workspace.saes.find(named)
+        found = find_id(workspace, ("sae", "training"), named, "from_pretrained")
+        if found.startswith("train_"):
+            run = workspace.trainings.get(found)
+            return run.id, run.sae_path, run.record.name
+        record = workspace.saes.get(found)
     except NotFoundError as error:
         path = arguments.path(named, "from_pretrained", "the SAE to start from")
         if path.exists():

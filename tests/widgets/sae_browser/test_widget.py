@@ -253,7 +253,7 @@ def test_from_a_folder_to_the_bin(browser: SAEBrowser, press: Ask, ws: Workspace
     details = press(kind="describe_sae", sae_id=made[0])["value"]
     assert {"name": "d_sae", "value": "32", "label": ""} in details["settings"]
     assert [snippet["label"] for snippet in details["snippets"]] == ["With saewidgets", "With SAELens"]
-    assert made[0] in details["snippets"][0]["code"]
+    assert '.saes.load("one")' in details["snippets"][0]["code"]
     measured = press(kind="measure_sae", sae_id=made[0])["value"]
     assert [one["title"] for one in measured["histograms"]] == ["Decoder norms", "Encoder norms"]
     assert sum(measured["histograms"][0]["counts"]) == 32
