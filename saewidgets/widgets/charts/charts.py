@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import ipywidgets
 
-from saewidgets.render import Html
+from saewidgets.render import Html, tag
 from saewidgets.render.figure import Axis, linear_ticks, log_ticks, tick_text
 from saewidgets.render.numbers import metric, tokens
-from saewidgets.widgets.charts.drawing import METRICS, NOTHING, SLOTS, Drawing, RunLine
+from saewidgets.widgets.charts.drawing import METRICS, NOTHING, SLOTS, Drawing, RunLine, legend_key
 from saewidgets.widgets.charts.series import ChartedRun, Read, Series
 from saewidgets.widgets.messages.training import ChartState, Picture
 from saewidgets.widgets.shell import unpin
@@ -180,11 +180,17 @@ class Charts:
         return [chart.picture(axis, x, lines) for chart, lines in drawn if lines]
 
     def static(self) -> list[Html]:
-        charts = []
+        charts: list[Html] = []
+        drawn: dict[int, str] = {}
         for drawing in self._drawings:
             lines = self._with_points(drawing.name, "tokens")
             right = max((float(line.curve.x[-1]) for line in lines), default=math.nan)
             charts.append(drawing.static(Axis("", 0.0, right, x_ticks("tokens", 0.0, right)[0]), lines))
+            drawn |= {line.slot: line.name for line in lines}
+        if drawn:  # one legend for all: the charts of a page have none of their own
+            keys = (legend_key(name, slot) for slot, name in drawn.items())
+            style = "flex:1 0 100%;display:flex;flex-wrap:wrap;gap:2px 16px;font-size:12px"
+            charts.append(tag("div", *keys, style=style))
         return charts
 
     @property

@@ -265,6 +265,9 @@ def test_pictures_stand_alone(charts: Charts, one: ChartedRun, two: ChartedRun) 
     static = "".join(charts.static())
     assert "<b>" not in static
     assert "&lt;b&gt;two" in static
+    legend = charts.static()[-1]
+    assert re.findall(r"</svg> ([^<]+)</span>", legend) == ["one", "&lt;b&gt;two&lt;/b&gt; &amp; more"]
+    assert re.findall(r'stroke-dasharray="([^"]+)"', legend) == ["6 3"]
     charts.update([WAITS], ChartState())
     assert charts.pictures() == []
     assert all("no data yet</text>" in chart for chart in charts.static())
