@@ -143,6 +143,7 @@ def example_at(store: FeatureStore, position: int, value: float, window: Values)
     size = store.manifest.context_size
     row, offset = divmod(position, size)
     whole = store.context(row)
+    texts = store.pieces(whole)  # of the whole context: several tokens can share a character
     begin, end = max(0, offset - WINDOW), min(size, offset + WINDOW + 1)
     tokens = whole[begin:end]
     activations = window[begin - offset + WINDOW : end - offset + WINDOW].copy()
@@ -153,5 +154,5 @@ def example_at(store: FeatureStore, position: int, value: float, window: Values)
     tokens, activations, peak = tokens[first:], activations[first:], peak - first
     return StoredExample(
         position=position, value=value, row=row, offset=offset, context=int(store["contexts"][row]), tokens=tokens,
-        pieces=store.pieces(tokens), activations=activations, peak=peak, before=begin > 0, after=end < size,
+        pieces=texts[begin + first : end], activations=activations, peak=peak, before=begin > 0, after=end < size,
     )

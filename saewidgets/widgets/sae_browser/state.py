@@ -13,7 +13,7 @@ from saewidgets.config.names import shown_model
 from saewidgets.errors import NotFoundError
 from saewidgets.records import Comparison, SAERecord, TrainingRecord
 from saewidgets.render.labels import ARCHITECTURES, FORMATS, SOURCES, WRITTEN_FORMATS, name_of, sae_label, site_label
-from saewidgets.render.numbers import duration, metric, size, tokens
+from saewidgets.render.numbers import MINUS, duration, metric, size, tokens
 from saewidgets.widgets.messages import saes as messages
 from saewidgets.widgets.messages.wire import Setting
 from saewidgets.widgets.model import Model
@@ -213,10 +213,11 @@ def histogram_of(data: Any, title: str, x_label: str, what: str, digits: int = 3
 
 
 def _is_logarithmic(edges: Sequence[float]) -> bool:
-    """Bins of equal width on a logarithmic axis, over at least two powers of ten."""
-    if len(edges) < 3 or edges[0] <= 0 or edges[-1] < 100 * edges[0]:
+    """Bins of equal width on a logarithmic axis, and not on a linear one."""
+    if len(edges) < 3 or edges[0] <= 0:
         return False
-    return math.isclose(edges[1] / edges[0], edges[-1] / edges[-2], rel_tol=0.05)
+    grows = math.isclose(edges[1] / edges[0], edges[-1] / edges[-2], rel_tol=0.05)
+    return grows and not math.isclose(edges[1] - edges[0], edges[-1] - edges[-2], rel_tol=0.05)
 
 
 def short(value: float | None, digits: int = 3) -> str:
@@ -225,6 +226,8 @@ def short(value: float | None, digits: int = 3) -> str:
         return "–"
     if value == 0:
         return "0"
+    if value < 0:
+        return MINUS + short(-value, digits)
     if abs(value) < 1e-3 or abs(value) >= 1e6:
         mantissa, exponent = f"{value:.1e}".split("e")
         return f"{mantissa}e{int(exponent)}"

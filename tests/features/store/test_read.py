@@ -12,7 +12,7 @@ import pytest
 from saewidgets.activations.packed import PackedTokens
 from saewidgets.errors import FormatError, StorageError
 from saewidgets.features.logit_effects import stored_effects
-from saewidgets.features.store.feature_data import feature_data
+from saewidgets.features.store.feature_data import example_at, feature_data
 from saewidgets.features.store.layout import LOGIT_ARRAYS, STORED, write_logits
 from saewidgets.features.store.read import FeatureStore
 from tests.features.store.made import D, make_store
@@ -48,6 +48,16 @@ def test_texts_are_remembered_and_shared_characters_put_together(
     assert store.pieces(np.array([1, 2, 3, 4])) == ["caf", "é", "", " au"]
     assert store.pieces([4, 5]) == [" au", "\ufffd"]
     assert store.pieces([]) == []
+
+
+def test_an_example_begins_and_ends_with_whole_characters(store: FeatureStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    halves = "é".encode()[:1], "é".encode()[1:]
+    monkeypatch.setattr(store, "bytes_of", lambda token: halves[token % 2])
+    monkeypatch.setattr(store, "context", lambda row: np.arange(store.manifest.context_size))
+    monkeypatch.setattr("saewidgets.features.store.feature_data.WINDOW", 2)
+    pieces = example_at(store, 7, 1.0, np.ones(5, dtype=np.float32)).pieces  # tokens 5 to 9; 5 and 9 are second halves
+    assert "\ufffd" not in "".join(pieces)
+    assert len(pieces) == 5
 
 
 def test_peak_tokens_are_the_commonest_of_the_top_examples(store: FeatureStore) -> None:
