@@ -18,9 +18,16 @@ import torch
 import torch.distributed
 from torch import Tensor
 
+from saewidgets.errors import TrainingError
+
 dist: Any = torch.distributed  # whose stubs leave out half of its names
 _PATIENCE = timedelta(days=1)  # the first rank packs text and evaluates while the others wait
+DISCONNECTED = "The connection to another worker broke."
 _OF_ALL = ("b_dec", "W_skip", "skip")  # parameters that every rank of `latents` has
+
+
+class LostWorkerError(TrainingError):
+    """A worker ended before the run did."""
 
 
 class Group:
@@ -33,13 +40,17 @@ class Group:
     def __init__(self, rank: int = 0, size: int = 1, channels: Mapping[str, Any] | None = None) -> None:
         self.rank, self.size, self._channels = rank, size, channels or {}
 
-    def _channel(self, tensor: Tensor) -> Any:
-        return self._channels[tensor.device.type]
+    def _transfer(self, operation: str, tensor: Tensor, *arguments: Any) -> None:
+        """Run a collective operation on the channel of `tensor`'s device. Raises `LostWorkerError`."""
+        try:
+            getattr(self._channels[tensor.device.type], operation)(*arguments).wait()
+        except RuntimeError as error:
+            raise LostWorkerError(DISCONNECTED, where="parallel", hint="Resume the run.") from error
 
     def add(self, tensor: Tensor) -> Tensor:
         """Replace `tensor` in place by the sum over the ranks; without a gradient. Returns it."""
         if self.size > 1:
-            self._channel(tensor).allreduce([tensor if tensor.is_contiguous() else tensor.T]).wait()
+            self._transfer("allreduce", tensor, [tensor if tensor.is_contiguous() else tensor.T])
         return tensor
 
     def sum(self, tensor: Tensor) -> Tensor:
@@ -58,7 +69,7 @@ class Group:
         mine = tensor.detach().contiguous()
         found = [torch.empty_like(mine) for _ in range(self.size)]
         raw = [each.view(-1).view(torch.uint8) for each in (mine, *found)]
-        self._channel(mine).allgather([raw[1:]], raw[:1]).wait()
+        self._transfer("allgather", mine, [raw[1:]], raw[:1])
         return found
 
     def kth_largest(self, values: Tensor, k: int) -> Tensor:
@@ -70,7 +81,7 @@ class Group:
     def send(self, tensor: Tensor) -> Tensor:
         """Replace `tensor` in place by that of the first rank. Returns it."""
         if self.size > 1:
-            self._channel(tensor).broadcast(tensor, 0).wait()
+            self._transfer("broadcast", tensor, tensor, 0)
         return tensor
 
 

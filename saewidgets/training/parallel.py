@@ -4,18 +4,21 @@ All workers run the same code on the same batches: each forwards its share of th
 rest what it found (`SharedWindows`), computes the loss of its part, and ends up with the same numbers (`sae/mesh.py`).
 The first is the process that runs the job: it alone is asked to pause or stop, evaluates, reports and writes, and the
 others hear of it at places that all reach (`AgreedControl`). When one is lost, the run begins again with new ones from
-its newest checkpoint.
+its newest checkpoint. A worker of this machine is in a session of its own, so that Ctrl-C does not end it, and ends
+when the first one is gone (`end_with_first`).
 """
 
 from __future__ import annotations
 
 import json
+import os
 import socket
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -32,20 +35,16 @@ from saewidgets.config.training import TrainingConfig
 from saewidgets.errors import TrainingError
 from saewidgets.events import Control, Interruption, Request
 from saewidgets.sae import SAE, build_sae
-from saewidgets.sae.mesh import Mesh, dist
+from saewidgets.sae.mesh import DISCONNECTED, LostWorkerError, Mesh, dist
 from saewidgets.sae.scaler import Scaler, Whitening
 from saewidgets.settings import environment, resolve_device, waiting
 
 _TO_START = 600.0  # seconds: imports on a slow drive
 _TO_END = 10.0  # seconds that the others have once the first is done
-_TO_NOTICE = 1.0  # seconds from a connection that broke to the end of the process behind it
+_TO_NOTICE = 5.0  # seconds from a connection that broke to the end of the process behind it
 _LOOK = 0.1
 _TAIL = 1_000  # characters of what a worker has said before it ended
 _REQUESTS = list(Request)
-
-
-class LostWorkerError(TrainingError):
-    """A worker has ended before the run had."""
 
 
 class Worker(Protocol):
@@ -73,21 +72,23 @@ class _Process:
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - read when the process has ended
         self._process = subprocess.Popen(
             [sys.executable, "-m", "saewidgets.training.run"], stdin=subprocess.PIPE, stdout=self._log,
-            stderr=self._log, env=environment(waiting()),
+            stderr=self._log, env=environment(waiting()), start_new_session=True,
         )  # fmt: skip
         assert self._process.stdin is not None
-        with self._process.stdin as pipe:
-            pipe.write(spec.encode())
+        with suppress(BrokenPipeError):  # it has ended, which `ended` reports
+            self._process.stdin.write(f"{spec}\n".encode())  # and stays open: see `end_with_first`
+            self._process.stdin.flush()
 
     def ended(self) -> str | None:
         if self._process.poll() is None:
             return None
         self._log.seek(0)
-        return self._log.read().decode(errors="replace").strip()[-_TAIL:]
+        text = self._log.read().decode(errors="replace").strip()[-_TAIL:]
+        return text or f"exit status {self._process.returncode}."
 
     def kill(self) -> None:
         self._process.kill()
-        self._process.wait()
+        self._process.communicate()  # closes its standard input
         self._log.close()
 
 
@@ -138,21 +139,24 @@ class Workers:
             time.sleep(_LOOK)
 
     def _require_alive(self) -> None:
-        """Raises `LostWorkerError` with what one said that has ended."""
-        for number, worker in enumerate(self._workers, 2):
-            if (said := worker.ended()) is not None:
-                raise LostWorkerError(
-                    f"Worker {number} of {len(self._workers) + 1} has ended: {said or 'it said nothing'}",
-                    where="parallel", hint="Resume the run.",
-                )
+        """Raises `LostWorkerError` with the last words of a worker that has ended: of the one that took the others
+        along, where several have."""
+        ended = [(n, said) for n, worker in enumerate(self._workers, 2) if (said := worker.ended()) is not None]
+        for number, said in sorted(ended, key=lambda each: DISCONNECTED in each[1]):
+            raise LostWorkerError(
+                f"Worker {number} of {len(self._workers) + 1} has ended: {said or 'no message.'}",
+                where="parallel", hint="Resume the run.",
+            )
 
     def __enter__(self) -> Workers:
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         try:
-            if isinstance(error, RuntimeError):  # it may be that one of the others is gone
-                time.sleep(_TO_NOTICE)
+            if isinstance(error, LostWorkerError | RuntimeError):  # say which one is gone, and why
+                end = time.monotonic() + (_TO_NOTICE if isinstance(error, LostWorkerError) else 0.0)
+                while time.monotonic() < end and all(worker.ended() is None for worker in self._workers):
+                    time.sleep(_LOOK)
                 self._require_alive()
         finally:
             self._end(_TO_END if error is None else 0.0)
@@ -163,6 +167,14 @@ class Workers:
             time.sleep(_LOOK)
         for worker in self._workers:
             worker.kill()
+
+
+def end_with_first() -> None:
+    """End this process when that of the first worker has ended, which holds the other end of the standard input: a
+    worker that still starts would wait for it for minutes."""
+    while os.read(0, 1024):
+        pass
+    os._exit(1)
 
 
 def take_part(about: Mapping[str, Any]) -> Mesh:

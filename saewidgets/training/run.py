@@ -7,6 +7,7 @@ its steps as it would alone, so it ends in the same bits. A single training is a
 import json
 import sys
 import tempfile
+import threading
 import traceback
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
@@ -20,13 +21,13 @@ from saewidgets.config.group import require_shared
 from saewidgets.config.training import TrainingConfig
 from saewidgets.errors import SAEWidgetsError, TrainingError
 from saewidgets.events import Control, Emit, Event, Interruption, JobStatus, NullControl, Progress, Request, ignore
-from saewidgets.sae.mesh import ALONE, Mesh
+from saewidgets.sae.mesh import ALONE, LostWorkerError, Mesh
 from saewidgets.sae.scaler import RAW
 from saewidgets.settings import spins
 from saewidgets.training import health
 from saewidgets.training.checkpoint import MEASURED, list_checkpoints
 from saewidgets.training.member import Evaluations, Member, Task, TrainingResult
-from saewidgets.training.parallel import HERE, Launcher, LostWorkerError, Workers, take_part
+from saewidgets.training.parallel import HERE, Launcher, Workers, end_with_first, take_part
 from saewidgets.training.prepare import prepare
 from saewidgets.training.progress import Logs, ProgressMeter
 from saewidgets.training.schedules import evaluations_left
@@ -127,33 +128,33 @@ def run_group(
 
     A training that diverges ends alone; whatever else goes wrong (a full disk or device) ends all, and all can be
     resumed. Trainings may be at different steps when they are resumed: those behind catch up first. `control` concerns
-    all; `ended` is called for each training that ends by itself. A run that loses a worker resumes at once, if it has a
-    checkpoint that it did not begin with."""
+    all; `ended` is called for each training that ends by itself. A run that loses a worker begins again at once, from
+    its newest checkpoint; a second time only if it has written one since."""
     require_shared([task.config for task in tasks])
-    members = [Member(task) for task in tasks]
-    run = _GroupRun(members, control or NullControl(), Path(tokens_folder), ended, launcher=launcher)
-    try:
-        with run.until:
-            return run.run(model, tokenizer)
-    except SAEWidgetsError as error:
-        run.log(error)
-        if not (isinstance(error, LostWorkerError) and run.has_advanced):
-            raise
-    except (RuntimeError, MemoryError) as error:
-        if not health.is_out_of_memory(error):
-            run.log(f"{type(error).__name__}: {error}")
-            raise
-        traceback.clear_frames(error.__traceback__)  # their locals are the tensors that filled the memory
-        failure = run.out_of_memory(error)
-        run.log(failure)
-        raise failure from error
-    finally:
-        for member in run.members:
-            member.release()
-    return run_group(
-        [replace(task, resume=True) for task in tasks], tokens_folder=tokens_folder, control=control, model=model,
-        tokenizer=tokenizer, ended=ended, launcher=launcher,
-    )  # fmt: skip
+    lost = 0  # workers since the newest checkpoint
+    while True:
+        members = [Member(task) for task in tasks]
+        run = _GroupRun(members, control or NullControl(), Path(tokens_folder), ended, launcher=launcher)
+        try:
+            with run.until:
+                return run.run(model, tokenizer)
+        except SAEWidgetsError as error:
+            run.log(error)
+            lost = 0 if run.has_advanced else lost + 1
+            if not isinstance(error, LostWorkerError) or lost > 1 or run.mesh.size == 1:  # the last: none came
+                raise
+        except (RuntimeError, MemoryError) as error:
+            if not health.is_out_of_memory(error):
+                run.log(f"{type(error).__name__}: {error}")
+                raise
+            traceback.clear_frames(error.__traceback__)  # their locals are the tensors that filled the memory
+            failure = run.out_of_memory(error)
+            run.log(failure)
+            raise failure from error
+        finally:
+            for member in run.members:
+                member.release()
+        tasks = [replace(task, resume=True) for task in tasks]
 
 
 class _GroupRun:
@@ -277,6 +278,8 @@ class _GroupRun:
                                 self.members[other].await_evaluation()
                         del going[number]
                         self._ended(number, member.finish(JobStatus.COMPLETED, self._check_unless_stopping), None)
+                except LostWorkerError:
+                    raise
                 except TrainingError as error:
                     going.pop(number, None)
                     self.errors[number] = error
@@ -335,4 +338,9 @@ class _MemberControl:
 
 
 if __name__ == "__main__":
-    follow(sys.stdin.read())
+    about_it = sys.stdin.readline()
+    threading.Thread(target=end_with_first, daemon=True).start()
+    try:
+        follow(about_it)
+    except LostWorkerError as lost_worker:  # whose cause is the text of a library
+        sys.exit(str(lost_worker))

@@ -1,12 +1,15 @@
 """A run on several workers: the numbers of one worker, its own bits again after a pause, and what is said of a loss."""
 
+import json
+import os
+import socket
 import threading
 
 import pytest
 from torch.testing import assert_close
 
-from saewidgets.errors import ConfigError, TrainingError
-from saewidgets.events import Facts, JobStatus, Metrics, Request
+from saewidgets.errors import ConfigError
+from saewidgets.events import Facts, JobStatus, LogLine, Metrics, Request
 from saewidgets.training import run_training
 from saewidgets.training.checkpoint import list_checkpoints
 from saewidgets.training.parallel import HERE, Launcher
@@ -78,7 +81,7 @@ def test_another_number_of_workers_goes_on_and_is_told(config, tmp_path, tokens_
     assert "parallel.data was 2 and is 1" in note
 
 
-def test_workers_are_processes_and_a_lost_one_costs_what_is_behind_the_checkpoint(config, tmp_path, tokens_folder):
+def test_a_lost_worker_costs_what_is_behind_the_checkpoint(config, tmp_path, tokens_folder, recorder):
     started = []
 
     def start(spec):
@@ -87,19 +90,29 @@ def test_workers_are_processes_and_a_lost_one_costs_what_is_behind_the_checkpoin
 
     class Killer(Scripted):
         def check(self):
-            self.calls += 1
-            if self.calls == self._at or (len(started) == 2 and list_checkpoints(tmp_path / "checkpoints")):
+            begun, saved = recorder.of(Metrics), list_checkpoints(tmp_path / "checkpoints")
+            if (len(started) == 1 and begun and not saved) or (len(started) == 2 and saved):
                 started[-1]._process.kill()  # as the machine's memory does
 
     two = config.replace(parallel={"latents": 2}, sae=SAES["standard"])
     settings = {"tokens_folder": tokens_folder, "launcher": Launcher(start)}
-    killer = Killer(at=40)
-    with pytest.raises(TrainingError, match="Worker 2 of 2 has ended"):
-        run_training(two, tmp_path, control=killer, **settings)
-    run_training(two, tmp_path, control=killer, resume=True, **settings)  # is lost again, and goes on by itself
+    run_training(two, tmp_path, emit=recorder, control=Killer(), **settings)
     assert len(started) == 3
+    lost = [line.message for line in recorder.of(LogLine) if line.level == "error"]
+    assert lost == ["parallel: Worker 2 of 2 has ended: exit status -9. Resume the run."] * 2
     run_training(two, tmp_path / "straight", **settings)
     same(sae_tensors(tmp_path), sae_tensors(tmp_path / "straight"))
+
+
+def test_a_worker_is_in_a_session_of_its_own_and_ends_with_the_first():
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # the worker would wait for an answer for ten minutes
+        spec = {"rank": 1, "host": "127.0.0.1", "port": silent.getsockname()[1], "threads": 1, "config": {}}
+        worker = HERE.start(json.dumps(spec))
+        assert os.getsid(worker._process.pid) == worker._process.pid
+        assert worker.ended() is None
+        worker._process.stdin.close()  # as the system does when the first worker is killed
+        assert worker._process.wait(60) == 1
+        worker.kill()
 
 
 @pytest.mark.parametrize(
