@@ -23,7 +23,18 @@ from saewidgets.activations.stream import RowStream
 from saewidgets.config.sae import Penalised
 from saewidgets.config.training import TrainingConfig
 from saewidgets.errors import FormatError, TrainingError
-from saewidgets.events import SAVING, CheckpointSaved, Control, Emit, LogLine, Metrics, NullControl, Progress
+from saewidgets.events import (
+    SAVING,
+    UNIT_ROWS,
+    CheckpointSaved,
+    Control,
+    Emit,
+    Facts,
+    LogLine,
+    Metrics,
+    NullControl,
+    Progress,
+)
 from saewidgets.render.numbers import decimal
 from saewidgets.sae import SAE, Loss, LossState, StandardSAE
 from saewidgets.sae.scaler import Scaler
@@ -174,6 +185,10 @@ class Trainer:
         norm = self.adam.clip()
         self.precision.step(self.adam.optimizer)
         self.sae.after_step(unit_rows=self._has_unit_rows())
+        if self.step and self.step == self._unit_rows_from:  # a ramp ends in a worse FVU (docs/training.md)
+            number = self.step + 1
+            self.emit(LogLine(f"Step {number:,}: decoder rows have norm one from here on; FVU rises for a while."))
+            self.emit(Facts({UNIT_ROWS: number}))
         self.adam.zero_grad()
         self.sparsity.after_step(self.step, l0)
         self.dead.update(fired, x.shape[0])
@@ -183,11 +198,17 @@ class Trainer:
         self.saved = None
         self.step += 1
 
+    @property
+    def _unit_rows_from(self) -> int | None:
+        """The step from which decoder rows are kept at norm one, where that begins in the course of a run."""
+        start = getattr(self.sae.cfg, "unit_norm_from", None)
+        is_long = self.steps >= SHORT and self.config.from_pretrained is None
+        return math.ceil(start * self.steps) if start is not None and is_long else None
+
     def _has_unit_rows(self) -> bool:
         """Whether decoder rows have norm one after this step."""
-        every, start = self.config.optimizer.normalize_decoder_every, getattr(self.sae.cfg, "unit_norm_from", None)
-        is_long = self.steps >= SHORT and self.config.from_pretrained is None
-        if start is not None and is_long and self.step >= start * self.steps:
+        every, start = self.config.optimizer.normalize_decoder_every, self._unit_rows_from
+        if start is not None and self.step >= start:
             return True
         # The first step as well: later the jump would undo training.
         return every is not None and (self.step == 0 or (self.step + 1) % every == 0)

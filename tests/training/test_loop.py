@@ -6,7 +6,7 @@ import torch
 
 from saewidgets.config import TrainingConfig
 from saewidgets.errors import FormatError, TrainingError
-from saewidgets.events import CheckpointSaved, Interruption, Metrics, Progress, Request
+from saewidgets.events import UNIT_ROWS, CheckpointSaved, Facts, Interruption, LogLine, Metrics, Progress, Request
 from saewidgets.sae import create_sae
 from saewidgets.training.checkpoint import list_checkpoints, newest_whole
 from saewidgets.training.loop import DEAD
@@ -269,6 +269,15 @@ def test_decoder_norms_of_topk_are_one_from_half_of_the_run_on(tmp_path):
     assert unit(0.5) == list(range(151, 301))
     assert unit(1.0) == unit(None) == unit(0.5, steps=20) == []
     assert unit(0.99, **{"optimizer.normalize_decoder_every": 200}) == [1, 200, 298, 299, 300]
+
+
+def test_the_step_at_which_decoder_rows_get_norm_one_is_logged_and_recorded(tmp_path, recorder):
+    make_trainer(make_config("topk", steps=300), tmp_path / "long", emit=recorder).run()
+    assert [event.values for event in recorder.of(Facts)] == [{UNIT_ROWS: 151}]
+    assert any(line.message.startswith("Step 151: decoder rows have norm one") for line in recorder.of(LogLine))
+    short = Recorder()
+    make_trainer(make_config("topk", steps=30), tmp_path / "short", emit=short).run()
+    assert not short.of(Facts)
 
 
 def test_an_unconstrained_decoder_step_is_adam_on_the_whole_gradient(tmp_path):
