@@ -26,7 +26,7 @@ ICONS = {
 }
 _STRONG = f"{CELL};font-weight:600"
 # JupyterLab gives columns one width, so that a long hook name would cover the next one: auto.
-_TABLE = "border-collapse:collapse;table-layout:auto;width:100%;font-size:12px"
+TABLE = "border-collapse:collapse;table-layout:auto;width:100%;font-size:12px"
 TILES = (("loss", "Loss"), ("l0", "L0"), ("fvu", "FVU"), ("ce_loss_score", "CE rec."), ("dead", "Dead"))
 _RUN = {
     "Status": SHORT, "Name": _STRONG, "Model and hook": CELL, "Autoencoder": CELL, "Tokens": NUMBER,
@@ -47,7 +47,7 @@ _EXTRACTION = {
 }  # fmt: skip
 _STEERED = {"SAE": CELL, "Feature": _STRONG, "Label": CELL, "Mode": CELL, "Strength": NUMBER}
 _SAE_STATES = {"missing": "⚠ Files not found.", "changed": "⚠ Files changed."}
-_MARK = {"\n": "↵", "\t": "⇥", "\r": "↵"}
+MARK = {"\n": "↵", "\t": "⇥", "\r": "↵"}
 
 
 def status_words(status: str) -> str:
@@ -102,7 +102,7 @@ def _table(
         tag("th", name, scope="col", style=NUMBER if style.startswith(NUMBER) else CELL)
         for name, style in columns.items()
     )
-    return tag("table", tag("thead", tag("tr", *heads)), tag("tbody", *body), style=_TABLE)
+    return tag("table", tag("thead", tag("tr", *heads)), tag("tbody", *body), style=TABLE)
 
 
 def _static_copy(title: str, of: str, state: Mapping[str, Any], *parts: Any, about: str = "", more: str = ".") -> Html:
@@ -230,15 +230,16 @@ def _group(group: Mapping[str, Any], page: Mapping[str, Any], values: Iterator[f
         title += f", {len(group['examples'])} of {group['count']:,}"
     rows = []
     for example in group["examples"]:
-        texts = ("".join(_MARK.get(c, c) for c in page["texts"][place]) for place in example["tokens"])
-        text = marked([(each, next(values, 0.0)) for each in texts], page["list_max"], example["peak"], _shade)
+        texts = ("".join(MARK.get(c, c) for c in page["texts"][place]) for place in example["tokens"])
+        text = marked([(each, next(values, 0.0)) for each in texts], page["list_max"], example["peak"], shade)
         before, after = ("… " if example["before"] else "", " …" if example["after"] else "")
         shown = tag("td", before, text, after, style=f"{CELL};white-space:pre-wrap")
         rows.append(tag("tr", tag("td", activation(example["value"]), style=NUMBER), shown))
     return join([tag("div", title, style="font-weight:600;margin-top:6px"), small_table(rows) if rows else ""])
 
 
-def _shade(step: int, strongest: bool, _: float) -> str:
+def shade(step: int, strongest: bool, _: float) -> str:
+    """The `Look` of a token in `marked`: an orange ground."""
     ground = f";background:rgba(217,139,0,{0.08 + 0.62 * step / STEPS:.2f});border-radius:2px" if step else ""
     return f'style="font-style:normal{ground}{";font-weight:bold" if strongest else ""}"'
 

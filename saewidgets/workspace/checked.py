@@ -7,12 +7,14 @@ The annotation of a parameter gives its type; names that mean more than that are
 import inspect
 import re
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from functools import wraps
 from typing import Any, TypeVar
 
 from saewidgets.config import SteeringConfig
 from saewidgets.config import arguments as take
-from saewidgets.errors import ConfigError
+from saewidgets.errors import ConfigError, SAEWidgetsError
+from saewidgets.render import facts_card
 from saewidgets.workspace.lookup import find_id
 
 MAX_NOTES = 20_000
@@ -81,7 +83,27 @@ def checks_arguments(of: type[T]) -> type[T]:
         static = isinstance(inspect.getattr_static(of, name), staticmethod)
         if not name.startswith("_") and not static and (checks := _of(method, nouns)):
             setattr(of, name, _checking(method, checks))
+    if of.__repr__ is object.__repr__:
+        of.__repr__, of._repr_html_ = _overview, _overview_html  # type: ignore[method-assign,attr-defined]
     return of
+
+
+def _facts(namespace: Any) -> tuple[str, dict[str, str]]:
+    """The title and the contents of the overview of a namespace."""
+    methods = [name for name, _ in inspect.getmembers(type(namespace), inspect.isfunction) if not name.startswith("_")]
+    facts = {"Methods": ", ".join(methods)}
+    with suppress(SAEWidgetsError, AttributeError):  # features are listed by SAE, and the hub has no list
+        facts = {"Holds": f"{len(namespace.list()):,}"} | facts
+    return inspect.getdoc(namespace).partition("\n")[0], facts  # type: ignore[union-attr]  # each has one
+
+
+def _overview(namespace: Any) -> str:
+    title, facts = _facts(namespace)
+    return "\n".join([title, *(f"  {name}: {text}" for name, text in facts.items())])
+
+
+def _overview_html(namespace: Any) -> str:
+    return str(facts_card(*_facts(namespace)))
 
 
 def _of(method: Callable[..., Any], nouns: Mapping[str, Nouns]) -> dict[str, tuple[Check | Nouns, bool]]:

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
-from saewidgets.errors import NotFoundError, StateError
+from saewidgets.errors import NotFoundError, SAEWidgetsError, StateError
 from saewidgets.events import Progress
 from saewidgets.jobs import Job, Verbs
-from saewidgets.render import facts_card
+from saewidgets.render import Html, facts_card, tag
+from saewidgets.render.html import join
+from saewidgets.render.numbers import duration
 
 if TYPE_CHECKING:
     from saewidgets.workspace.workspace import Workspace
 
 R = TypeVar("R")
+_REDRAWN = 0.5  # seconds between two looks at a job that a card follows
 
 
 def or_deleted(show: Callable[[Any], str]) -> Callable[[Any], str]:
@@ -103,7 +109,42 @@ class JobHandle(Verbs, Generic[R]):
         facts = {"Status": record.status.value.capitalize(), **self._facts(record)}
         if record.error:
             facts["Error"] = record.error.message
-        return str(facts_card(record.name, facts))
+        return str(facts_card(record.name, facts | self._progress(record)))
+
+    def _progress(self, record: Any) -> dict[str, Html]:
+        """A bar with the phase and the time left, while the job is going on."""
+        done = self.progress
+        if record.status.is_final or done is None:
+            return {}
+        left = f" · {duration(done.eta_seconds)} left" if done.eta_seconds else ""
+        bar = tag("progress", value=f"{done.fraction:.4f}", max="1", style="width:180px;vertical-align:middle")
+        return {"Progress": join([bar, f" {done.fraction:.0%} · {done.phase}{left}"])}
+
+    def _ipython_display_(self) -> None:
+        """Show the card. In a notebook it follows the job until that has ended, and is saved as it was last."""
+        # IPython: a tenth of a second to import.
+        from IPython import get_ipython
+        from IPython.display import display
+
+        def shown() -> dict[str, str]:
+            return {"text/plain": repr(self), "text/html": self._repr_html_()}
+
+        first, going = shown(), self._exists() and not self.status.is_final
+        if not (going and hasattr(get_ipython(), "kernel")):
+            display(first, raw=True)  # type: ignore[no-untyped-call]
+            return
+        view = display(first, raw=True, display_id=True)  # type: ignore[no-untyped-call]
+
+        def follow(last: dict[str, str]) -> None:
+            going = True
+            while going and not self._workspace.closed:
+                time.sleep(_REDRAWN)
+                with contextlib.suppress(SAEWidgetsError):  # the catalog was closed, or is locked: the card stays
+                    going = self._exists() and not self.status.is_final
+                    if (now := shown()) != last:
+                        view.update(last := now, raw=True)
+
+        threading.Thread(target=follow, args=(first,), name=f"card of {self.id}", daemon=True).start()
 
     def _facts(self, record: Any) -> dict[str, str]:
         """What its text and its card say between status and error."""

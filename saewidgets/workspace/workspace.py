@@ -20,6 +20,7 @@ from saewidgets.events import JobStatus
 from saewidgets.jobs import Job, JobManager, JobSettings, ProcessExecutor
 from saewidgets.jobs.states import OWNED
 from saewidgets.records import JobRecord, Records
+from saewidgets.render import escape, facts_card
 from saewidgets.settings import Settings
 from saewidgets.workspace.activations import Activations
 from saewidgets.workspace.checked import checks_arguments
@@ -348,6 +349,13 @@ class Workspace:
             return f"<Workspace {self.place} · closed>"
         runs, saes = len(self.trainings.list()), self.saes.count()[0]
         return f"<Workspace {self.place} · {runs} training{'s' * (runs != 1)}, {saes} SAE{'s' * (saes != 1)}>"
+
+    def _repr_html_(self) -> str:
+        if self.closed:
+            return str(escape(repr(self)))
+        parts = "trainings saes extractions activations templates jobs".split()
+        counts = {f"ws.{part}": f"{len(getattr(self, part).list()):,}" for part in parts}
+        return str(facts_card(f"Workspace {self.place}", counts))
 
 
 _lock = threading.Lock()

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from saewidgets.config import SteeringConfig, arguments
 from saewidgets.durable import storage_errors
 from saewidgets.errors import ConfigError, FormatError, NotFoundError, StateError
-from saewidgets.records import Records
+from saewidgets.records import Records, Shown
 from saewidgets.workspace.checked import checks_arguments
 from saewidgets.workspace.lookup import find_id
 from saewidgets.workspace.subjects import find_subject
@@ -26,8 +26,8 @@ FOLDER = "presets/steering"
 _MOST = 1000  # files that a list reads
 
 
-@dataclass(frozen=True, slots=True)
-class PresetRecord:
+@dataclass(frozen=True, slots=True, repr=False)
+class PresetRecord(Shown):
     """A preset as the list shows it."""
 
     name: str

@@ -127,12 +127,12 @@ class Run(JobHandle[TrainingRecord]):
         frame["time"] = pd.to_datetime(frame["time"], unit="s", utc=True)
         return frame.astype({"step": "int64", "tokens": "int64"})
 
-    def advice(self) -> list[Advice]:
+    def advice(self) -> Records[Advice]:
         """What to change, the gravest first; empty when nothing stands out. See `saewidgets.workspace.training.advice`.
 
         ``run.config.replace(**advice.changes)`` is the configuration with a piece of advice taken.
         """
-        return advise(self.record, self._workspace.trainings.metric_columns(self.id, HISTORY))
+        return Records(advise(self.record, self._workspace.trainings.metric_columns(self.id, HISTORY)), Advice)
 
     def checkpoints(self) -> Records[CheckpointRecord]:
         """Checkpoints on disk, oldest first. Raises `NotFoundError` if the run was deleted."""
