@@ -305,10 +305,9 @@ class SAEs:
             StateError: a job that has not ended reads it, or downloads its files again; the message names the job. Or
                 its files, or those of an extraction of it, are on a machine whose folder is not seen here.
         """
-        record = self.get(sae_id)
+        record = self.require_deletable(sae_id)
         sae_id = record.id
         extractions = self._workspace.catalog.extractions.owned_by(sae_id=sae_id)
-        require_files(self._workspace, record, *map(self._workspace.catalog.extractions.get, extractions))
         with unlisted(self._workspace, Path(record.path)):
             record = self._rows.delete(sae_id)
             freed = remove_files(self._workspace, Path(record.path))
@@ -316,6 +315,14 @@ class SAEs:
         self._workspace.features.forget(sae_id)
         self.changes.tell(sae_id)
         return freed
+
+    def require_deletable(self, sae_id: str) -> SAERecord:
+        """The record of an SAE that `delete` would remove now. Raises what `delete` raises."""
+        record = self.get(sae_id)
+        extractions = self._workspace.catalog.extractions.owned_by(sae_id=record.id)
+        require_files(self._workspace, record, *map(self._workspace.catalog.extractions.get, extractions))
+        self._rows.require_unused(record.id)
+        return record
 
     # ------------------------------------------------------------------------------------------------ take out
 

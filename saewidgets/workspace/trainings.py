@@ -420,6 +420,14 @@ class Trainings:
             StateError: it is running; stop it first. Or files of it, or of its extractions, are on another machine.
             NotFoundError: there is no such run, or several have this name.
         """
+        record = self.require_deletable(training_id)
+        extractions = self._catalog.extractions.owned_by(training_id=record.id)
+        freed = self._tasks.delete(record)
+        self._workspace.features.forget(record.id)
+        return freed + self._workspace.extractions.remove_files(extractions)
+
+    def require_deletable(self, training_id: Ref) -> TrainingRecord:
+        """The record of a run that `delete` would remove now. Raises what `delete` raises."""
         record = Run(self._workspace, training_id).record
         if record.group_id is not None and not record.status.is_active:
             let_close(self._workspace, record)
@@ -433,9 +441,8 @@ class Trainings:
         extractions = self._catalog.extractions.owned_by(training_id=record.id)
         if record.sae_id is None:  # to which they would go
             require_files(self._workspace, *map(self._catalog.extractions.get, extractions))
-        freed = self._tasks.delete(record)
-        self._workspace.features.forget(record.id)
-        return freed + self._workspace.extractions.remove_files(extractions)
+        self._tasks.require_deletable(record)
+        return record
 
 
 def _unnumbered(name: str, taken: Collection[str | None]) -> str:

@@ -24,6 +24,7 @@ from saewidgets.render import escape, facts_card
 from saewidgets.settings import Settings
 from saewidgets.workspace.activations import Activations
 from saewidgets.workspace.checked import checks_arguments
+from saewidgets.workspace.deletions import Deletions
 from saewidgets.workspace.extractions import Extractions
 from saewidgets.workspace.features import Features
 from saewidgets.workspace.folders import prepare_folder, sweep_trash
@@ -137,6 +138,8 @@ class Workspace:
         self.steering = Steering(self)
         self.jobs = Jobs(self)
         self._cluster, self.closed = cluster, False
+        self.deletions = Deletions(self)
+        self.deletions.finish()
 
     @property
     def label(self) -> str:

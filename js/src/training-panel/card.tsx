@@ -36,9 +36,14 @@ export function TrainingCard({ store, card }: { store: Store; card: Card }) {
     else if (action === "stop" && state.stopAsks(card)) store.openFor(id, { kind: "stop" });
     else void store.act(card, action);
   };
+  const duplicate = () => {
+    close();
+    store.form.value = { from: card, duplicate: true };
+  };
   const menu = menuOf(of, { kind: "details", tab: "checkpoints" });
   // What has ended early keeps its SAE, too.
   if (card.sae_id !== null && status !== "completed") menu.unshift({ label: "Open SAE", run: () => press("open") });
+  menu.push({ label: "Duplicate…", run: duplicate }, { label: "Copy as Python", run: () => store.copyCode(id) });
   const remove = state.canDelete(card) ? [{ label: "Delete", danger: true, run: () => press("delete") }] : [];
   const tab = open?.kind === "details" ? open.tab : null;
   return (

@@ -217,7 +217,7 @@ export class FormController {
           kind: "create",
           config,
           over,
-          retry_of: this.request.from?.id ?? null,
+          retry_of: this.request.duplicate ? null : (this.request.from?.id ?? null),
           ...(this.spread.value && this.count.value > 1 && { spread: true }),
         },
         { signal: this.closed.signal, onLate: (late) => this.setLate(late, "Start") },

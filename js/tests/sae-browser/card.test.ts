@@ -16,7 +16,7 @@ it("asks before deleting, naming what is lost, and can be kept with Esc", async 
   const card = cardOf(view, TRAINED);
   await user.click(card.getByRole("button", { name: "Delete" }));
   expect(card.getByRole("alert").textContent).toContain(
-    `Delete ${TRAINED}? 101 MB of weights go too. The training record stays. This cannot be undone.`,
+    `Delete ${TRAINED}? 101 MB of weights go too. The training record stays. You can undo this for ten seconds.`,
   );
   expect(document.activeElement?.textContent).toBe("Keep");
   await user.keyboard("{Escape}");
@@ -34,7 +34,7 @@ it("names the features that go with an SAE that has some", async () => {
   const view = show();
   const card = cardOf(view, GEMMA);
   await view.user.click(card.getByRole("button", { name: "Delete" }));
-  expect(card.getByRole("alert").textContent).toContain("302 MB of weights and 16,384 features go too. This cannot");
+  expect(card.getByRole("alert").textContent).toContain("302 MB of weights and 16,384 features go too. You can undo");
 });
 
 it("says that an SAE is in use without calling it an error", async () => {

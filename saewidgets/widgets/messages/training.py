@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from saewidgets.records import DeviceInfo, TemplateRecord
-from saewidgets.widgets.messages.wire import JobCard, Setting, State, Wire
+from saewidgets.widgets.messages.wire import Deleted, JobCard, Setting, State, Wire
 from saewidgets.workspace.training.advice import Advice
 
 Value = float | str | None  # non-finite ones are the strings "NaN", "Infinity", "-Infinity"; None: not measured
@@ -154,6 +154,7 @@ class PanelState(State):
     devices: tuple[DeviceInfo, ...] = ()
     compare: CompareState | None = None  # shown in place of the list
     templates_revision: int = 0  # grows when templates changed, whoever changed them; the page asks for the list
+    deleted: tuple[Deleted, ...] = ()  # runs whose deletion can be undone
     sae_shown: str | None = None  # the SAE for which the SAE browser stands below, in place of all else
 
 

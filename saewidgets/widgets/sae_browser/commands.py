@@ -10,7 +10,15 @@ from pydantic import Field, SecretStr
 
 from saewidgets.config.names import shown_model
 from saewidgets.errors import ConfigError, NotFoundError, SAEWidgetsError
-from saewidgets.widgets.commands import HubCommands, ImportCommands, command, in_page_words, slow_command, with_token
+from saewidgets.widgets.commands import (
+    HubCommands,
+    ImportCommands,
+    UndoCommands,
+    command,
+    in_page_words,
+    slow_command,
+    with_token,
+)
 from saewidgets.widgets.messages import saes as messages
 from saewidgets.widgets.messages.training import StartedRun
 from saewidgets.widgets.messages.wire import BulkResult
@@ -26,7 +34,7 @@ RepoId = Annotated[str, Field(min_length=1, max_length=300)]
 _PACKAGES = {"saewidgets": "With saewidgets", "sae_lens": "With SAELens"}
 
 
-class BrowserCommands(ImportCommands, HubCommands):
+class BrowserCommands(ImportCommands, HubCommands, UndoCommands):
     """See `Commands`."""
 
     _model: state.BrowserModel
@@ -191,10 +199,10 @@ class BrowserCommands(ImportCommands, HubCommands):
     def delete_saes(self, sae_ids: tuple[str, ...]) -> BulkResult:
         """Delete SAEs; failures are reported, and the others are deleted all the same."""
         if len(sae_ids) == 1:
-            self._saes.delete(sae_ids[0])
+            self._workspace.deletions.add(sae_ids[0])
             done = BulkResult(done=sae_ids)
         else:
-            done = self._each(sae_ids, self._saes.delete)
+            done = self._each(sae_ids, self._workspace.deletions.add)
         self._changed()
         return done
 

@@ -16,7 +16,7 @@ from saewidgets.render.labels import ARCHITECTURES, FORMATS, SOURCES, WRITTEN_FO
 from saewidgets.render.numbers import MINUS, duration, metric, size, tokens
 from saewidgets.widgets.messages import saes as messages
 from saewidgets.widgets.messages.wire import Setting
-from saewidgets.widgets.model import Model
+from saewidgets.widgets.model import Model, deleted_of
 from saewidgets.widgets.values import NAME_LENGTH, finite, settings_of, shorten
 from saewidgets.workspace import Workspace
 from saewidgets.workspace.folders import files_note
@@ -402,9 +402,16 @@ class BrowserModel(Model[messages.SaeBrowserState]):
         total = saes.count()[0] if filters else matching
         missing = not_imported(self.workspace)
         offset = min(query.offset, (max(0, matching - 1) // PAGE) * PAGE)
-        records = saes.list(**filters, sort=query.sort, limit=PAGE, offset=offset)
+        deleted = self.workspace.deletions.pending()
+        listed = saes.list(**filters, sort=query.sort, limit=PAGE, offset=offset)
+        records = [record for record in listed if record.id not in deleted]
+        hidden = deleted_of(deleted, saes=True)
+        matching -= len(listed) - len(records)
+        total -= len(hidden)
         shown = {record.id: record for record in records}
-        now = {i: selected_of(shown[i]) if i in shown else self.look_up(i) for i in self.selected}
+        chosen = [i for i in self.selected if i not in deleted]
+        now = {i: selected_of(shown[i]) if i in shown else self.look_up(i) for i in chosen}
+        now |= {i: None for i in self.selected if i in deleted}
         with self._lock:
             if self._state.query is query and offset != query.offset:  # the last page became empty
                 self._put({"query": query.model_copy(update={"offset": offset})})
@@ -414,7 +421,7 @@ class BrowserModel(Model[messages.SaeBrowserState]):
                 {
                     "selected": tuple(sae for sae in checked if sae is not None), "cards": cards,
                     "matching": matching, "matching_bytes": matching_bytes, "total": total,
-                    "facets": facets_of(facets, query), "not_imported": missing,
+                    "facets": facets_of(facets, query), "not_imported": missing, "deleted": hidden,
                 }
             )  # fmt: skip
 
