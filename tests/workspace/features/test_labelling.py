@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from saewidgets.errors import ConfigError, FormatError
+from saewidgets.errors import ConfigError, FormatError, StateError
+from saewidgets.events import JobStatus
 from saewidgets.features.labels import held_out, read_labels, shown_examples
 from saewidgets.records import SAERecord
 from saewidgets.workspace import Workspace
@@ -188,3 +189,19 @@ def test_documents_are_distinguished(extracted: Extraction) -> None:
     names = {place: examples._document(*place) for place in expected if place[1]}
     assert len(set(names.values())) == len({expected[place] for place in names})
     assert len({(expected[place], name) for place, name in names.items()}) == len(set(names.values()))
+
+
+def test_a_labelling_goes_on_only_where_its_model_is(ws: Workspace, own: Extraction) -> None:
+    def offline(messages: Any) -> str:
+        raise ConnectionError("no route")
+
+    here = ws.features.start_labels(own.id, offline, limit=1)
+    assert here.wait(60) is JobStatus.FAILED
+    here.resume()  # in the process that has the model
+    assert here.wait(60) is JobStatus.FAILED
+    payload = {**here.record.payload}
+    ws.catalog.jobs.add("job_lost", kind="labels", lane="box/labels", payload=payload, owner="gone")
+    ws.catalog.jobs.interrupt("job_lost", "gone", note="")
+    with pytest.raises(StateError, match=r"in memory only.*Start the labelling again"):
+        ws.jobs.get("job_lost").resume()
+    ws.jobs.get("job_lost").cancel()
