@@ -2,7 +2,7 @@
 each lane; and `record_events`."""
 
 import builtins
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -136,21 +136,24 @@ class JobQueries:
     def delete(self, job_id: str) -> None:
         self._database.write(lambda session: session.execute(delete(JobRow).where(JobRow.id == job_id)))
 
-    def acquire(self, job_id: str, owner: str, *, width: int, timeout: float) -> JobRecord | None:
+    def acquire(
+        self, job_id: str, owner: str, *, width: int, timeout: float,
+        is_alive: Callable[[str], bool | None] = lambda owner: None,
+    ) -> JobRecord | None:
         with self._database.read() as session:  # usually it is not its turn: look before taking the write lock
             row = session.get(JobRow, job_id)
             if row is None or queue_positions(session).get(job_id, width + 1) > width:
                 return None
             leases = session.scalars(select(LeaseRow).where(LeaseRow.lane == row.lane)).all()
             moment = now(session)
-            if sum(lease.heartbeat_at >= moment - timeout for lease in leases) >= width:
+            if sum(lease.heartbeat_at >= moment - timeout or bool(is_alive(lease.owner)) for lease in leases) >= width:
                 return None
 
         def write(session: Session) -> JobRecord | None:
             row = session.get(JobRow, job_id)
             if row is None or row.owner != owner or row.status != JobStatus.QUEUED.value:
                 return None
-            slot, free = free_slot(session, row.lane, width, timeout)
+            slot, free = free_slot(session, row.lane, width, timeout, is_alive)
             if slot is None or queue_positions(session).get(job_id, free + 1) > free:
                 return None
             lease = LeaseRow(lane=row.lane, slot=slot, job_id=row.id, owner=owner)
@@ -253,12 +256,16 @@ def free_lease(session: Session, job_id: str) -> None:
     session.execute(delete(LeaseRow).where(LeaseRow.job_id == job_id))
 
 
-def free_slot(session: Session, lane: str, width: int, timeout: float) -> tuple[int | None, int]:
+def free_slot(
+    session: Session, lane: str, width: int, timeout: float, is_alive: Callable[[str], bool | None]
+) -> tuple[int | None, int]:
     """A free slot of the lane, after expired leases are taken away; and how many slots are free."""
     expired = session.scalars(
         select(LeaseRow).where(LeaseRow.lane == lane, LeaseRow.heartbeat_at < database_now() - timeout)
     ).all()
     for lease in expired:
+        if is_alive(lease.owner):
+            continue
         holder = session.get(JobRow, lease.job_id)
         if holder is not None and holder.status in ACTIVE:
             _apply(session, holder, {"status": JobStatus.INTERRUPTED, "note": EXPIRED})

@@ -26,6 +26,9 @@ class Executor(Protocol):
         called, from any thread, with what went wrong if it ends without having taken it. `workers`: how many places
         the job takes at once."""
 
+    def restarts(self, job_id: str) -> bool:
+        """Whether it starts the process of a job again that was lost."""
+
 
 class ProcessExecutor:
     """Child processes of this machine. They belong to a session of their own, so they outlive the kernel, and what is
@@ -50,6 +53,9 @@ class ProcessExecutor:
         watcher = threading.Thread(target=self._watch, args=(child, path, failed), daemon=True)
         watcher.name = f"saewidgets-child-{child.pid}"
         watcher.start()
+
+    def restarts(self, job_id: str) -> bool:
+        return False
 
     def _watch(self, child: subprocess.Popen[bytes], path: Path, failed: Callable[[str], object]) -> None:
         if child.wait():

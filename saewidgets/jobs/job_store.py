@@ -1,7 +1,7 @@
 """Parameters of a `JobManager`: `JobStore`, the protocol for storing rows (the catalog's fits), and `JobSettings`."""
 
 import socket
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Protocol
@@ -66,11 +66,15 @@ class JobStore(Protocol):
     def delete(self, job_id: str) -> None:
         """Remove the row and all that hangs on it; no error if it is gone."""
 
-    def acquire(self, job_id: str, owner: str, *, width: int, timeout: float) -> JobRecord | None:
+    def acquire(
+        self, job_id: str, owner: str, *, width: int, timeout: float,
+        is_alive: Callable[[str], bool | None] = lambda owner: None,
+    ) -> JobRecord | None:
         """Take a slot of the job's lane and set it `starting`, if it is `owner`'s, queued, and its turn has come.
 
-        `width` slots exist; leases whose heartbeat is older than `timeout` seconds are taken over, which interrupts
-        their jobs. Its turn has come when fewer jobs are queued before it than there are free slots.
+        `width` slots exist; leases whose heartbeat is older than `timeout` seconds are taken over, unless their owner
+        `is_alive`, which interrupts their jobs. Its turn has come when fewer jobs are queued before it than there are
+        free slots.
         """
 
     def beat(self, owner: str) -> None:

@@ -11,6 +11,7 @@ import time
 import uuid
 from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import Future
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from saewidgets.errors import CatalogError, NotFoundError, SAEWidgetsError, StateError
@@ -19,7 +20,7 @@ from saewidgets.jobs.control import InteractiveQueue, Runner
 from saewidgets.jobs.executor import Executor
 from saewidgets.jobs.job_store import JobSettings, JobStore, lane_device
 from saewidgets.jobs.owner import LocalJob, Owner, RunnerOutcome
-from saewidgets.jobs.process import close_at_exit, is_gone, new_owner
+from saewidgets.jobs.process import close_at_exit, is_alive, new_owner
 from saewidgets.jobs.pump import Pump, Subscriber
 from saewidgets.jobs.states import OWNED, JobCommand, asks_for, plan
 from saewidgets.records import ErrorInfo, JobRecord, Records
@@ -186,8 +187,7 @@ class JobManager:
                     return
                 continue
             if record.status is JobStatus.INTERRUPTED and local is not None and local.is_running:
-                self._ask(record, "resume", record.status)  # it was asleep: it pauses now, and is queued again then
-                return
+                return self._pump.wake()  # it was asleep: its owner pauses it now, and queues it again
             runner = self._make_runner(record)
             changes = {"status": JobStatus.QUEUED, "owner": self._first_owner(record.kind)}
             changes["lane"] = self.lane(lane_device(record.lane))
@@ -271,7 +271,7 @@ class JobManager:
             news = self._news
             record = self.get(job_id)  # outside the lock: the store may be slow
             status = record.status
-            if status.is_final or status is JobStatus.PAUSED:
+            if (status.is_final or status is JobStatus.PAUSED) and not self._goes_on(record):
                 if (ended := self._ended.get(record.kind)) is not None and status.is_final:
                     ended(record)  # whichever thread learned of the end, waiters find it complete
                 return status
@@ -281,6 +281,14 @@ class JobManager:
             with self._published:
                 if news == self._news:
                     self._published.wait(left)
+
+    def _goes_on(self, record: JobRecord) -> bool:
+        """Whether an interrupted job is queued again by itself: its process, taken for dead, is this one, or its
+        executor starts it on another machine."""
+        if record.status is not JobStatus.INTERRUPTED:
+            return False
+        executor = self._executor_of(record.kind)
+        return self._own.has(record.id) or (executor is not None and executor.restarts(record.id))
 
     def sweep(self, *, fresh: bool = False) -> None:
         """Mark the jobs of vanished owners `interrupted` and free their lanes: at once where the owner's process ran on
@@ -298,19 +306,21 @@ class JobManager:
             self._swept = time.monotonic() + self.settings.heartbeat
 
     def _interrupt_the_vanished(self) -> None:
-        owners: dict[str, bool] = {}
+        alive: dict[str | None, bool | None] = {}  # by owner
         for record in self._store.list(status=OWNED):
             owner = record.owner
             if owner is None or owner == self.owner:
                 continue
-            if owner not in owners:
-                owners[owner] = is_gone(owner)
-            if owners[owner] and (changed := self._store.interrupt(record.id, owner, note=ENDED)):
+            if owner not in alive:
+                alive[owner] = is_alive(owner)
+            if alive[owner] is False and (changed := self._store.interrupt(record.id, owner, note=ENDED)):
                 self.publish(changed)
         timeout = self.settings.timeout
         for record in self._store.stale(timeout):
             if record.owner == self.owner or (record.owner is None and record.note is not None):
                 continue  # the latter waits for a cluster
+            if alive.get(record.owner):
+                continue  # it was asleep, the clock has jumped, or the machine is busy
             age, note = timeout, f"Its kernel has given no sign of life for {timeout:.0f} seconds."
             if record.owner is None:
                 age, note = max(timeout, self.settings.start), "The process that was to run it never came."
@@ -349,9 +359,12 @@ class JobManager:
         try:
             self._pause(self._store.list(owner=self.owner, status=OWNED), CLOSED)
         except CatalogError as error:
-            # The threads end all the same; without its owner's heartbeat what still runs reads `interrupted`.
+            # The threads end all the same; what still runs reads `interrupted` once this process is gone.
             log.warning("Running jobs could not be asked to pause: %s", error)
         late = self._own.join(self.settings.close_wait if wait is None else wait)
+        with suppress(CatalogError):  # said above
+            for record in self._store.list(owner=self.owner, status=OWNED):  # this process may live on
+                self._store.interrupt(record.id, self.owner, note=ENDED)
         if at_rest is not None:
             at_rest()
         self._pump.close()

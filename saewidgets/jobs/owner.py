@@ -18,6 +18,7 @@ from saewidgets.errors import CatalogError, ConfigError, NotFoundError, SAEWidge
 from saewidgets.events import Interruption, JobStatus, Request
 from saewidgets.jobs.control import InteractiveQueue, JobContext, JobControl, Runner
 from saewidgets.jobs.job_store import JobSettings, JobStore, lane_device
+from saewidgets.jobs.process import is_alive
 from saewidgets.jobs.pump import Pump
 from saewidgets.jobs.states import asks_for, ending
 from saewidgets.records import ErrorInfo, JobRecord
@@ -137,6 +138,10 @@ class Owner:
         with self._lock:
             return {i for i in self._live if self._jobs[i].is_running}
 
+    def has(self, job_id: str) -> bool:
+        """Whether the job is queued or runs here."""
+        return job_id in self._live
+
     def enlist(self, job: LocalJob) -> None:
         with self._lock:
             self._jobs[job.job_id] = job
@@ -176,6 +181,9 @@ class Owner:
                 self._lost(job, row)
             elif job.is_running:
                 self._steer(job, row)
+            elif row.status is JobStatus.INTERRUPTED:  # taken for dead while this process was asleep
+                if (changed := self._change(row, {"status": JobStatus.QUEUED})) is not None:
+                    self._publish(changed)
             else:
                 self._try_to_start(job, row)
 
@@ -193,7 +201,8 @@ class Owner:
         changed = None
         if row.status is JobStatus.STARTING and job.has_checked:
             changed = self._change(row, {"status": JobStatus.RUNNING})
-        elif row.status is JobStatus.INTERRUPTED:  # taken for dead while this process was asleep
+        elif row.status is JobStatus.INTERRUPTED:  # as above; it is queued again once it has written a checkpoint
+            changed = None if row.command else self._change(row, {"command": "resume"})
             job.control.ask(Request.PAUSE)
         elif (asked := asks_for(row.command)) is not None:
             job.control.ask(asked)
@@ -204,7 +213,8 @@ class Owner:
 
     def _try_to_start(self, job: LocalJob, row: JobRecord) -> None:
         width = self._settings.widths.get(lane_device(row.lane), self._settings.width)
-        started = self._store.acquire(job.job_id, self._name, width=width, timeout=self._settings.timeout)
+        limits: dict[str, Any] = {"width": width, "timeout": self._settings.timeout, "is_alive": is_alive}
+        started = self._store.acquire(job.job_id, self._name, **limits)
         if started is None:
             return
         queue = self._interactive(started.lane)

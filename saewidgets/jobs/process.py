@@ -1,5 +1,5 @@
 """The life of a process: `close_at_exit` closes before its end, by itself or by SIGTERM; `new_owner` names it in rows,
-and `is_gone` lets others on the same machine see at once that it has ended. Used by `JobManager`."""
+and `is_alive` lets others on the same machine see at once whether it has ended. Used by `JobManager`."""
 
 import atexit
 import os
@@ -67,23 +67,22 @@ def new_owner(host: str) -> str:
     return f"{pid}.{_start_time(pid) or ''}.{_machine()}.{secrets.token_hex(4)}@{host}"
 
 
-def is_gone(owner: str) -> bool:
-    """Whether the owner's process is certainly no more. False if unknown here (another machine,
-    another container): its heartbeat decides then. The start time guards against a process id that was given away
-    since."""
+def is_alive(owner: str) -> bool | None:
+    """Whether the owner's process still runs. None if unknown here (another machine, another container): its heartbeat
+    decides then. The start time guards against a process id that was given away since."""
     identity, _, _ = owner.partition("@")
     parts = identity.split(".")
     if len(parts) != 4 or not parts[0].isdigit() or parts[2] != _machine() or not parts[2]:
-        return False
+        return None
     pid = int(parts[0])
     try:
         os.kill(pid, 0)  # never on Windows, where it would end the process: no machine is known there
     except ProcessLookupError:
-        return True
+        return False
     except PermissionError:  # another user's
         pass
     now = _start_time(pid)
-    return bool(parts[1]) and now is not None and now != parts[1]
+    return now == parts[1] if parts[1] and now is not None else None
 
 
 def _start_time(pid: int) -> str | None:

@@ -10,8 +10,7 @@ from pathlib import Path
 
 from saewidgets.catalog import Catalog
 from saewidgets.errors import ConfigError
-from saewidgets.events import JobStatus
-from saewidgets.jobs import Job, JobManager, JobSettings, error_info, fail_unowned
+from saewidgets.jobs import JobSettings, error_info, fail_unowned
 from saewidgets.settings import sleep_soon
 from saewidgets.workspace.ray_jobs import RayWorker
 from saewidgets.workspace.workspace import Workspace
@@ -23,7 +22,8 @@ _MANY = 1_000  # jobs at once on a device of a cluster: how many fit is Ray's to
 def run_job(job_id: str) -> None:
     """Take the job, and wait until it has ended or is paused. Nothing happens if somebody else has it by now."""
     with Workspace(runner="thread") as workspace:
-        _see_through(workspace.manager, workspace.manager.take(job_id))
+        if (job := workspace.manager.take(job_id)) is not None:
+            job.wait()
         (workspace.folder / "logs" / f"{job_id}.txt").unlink(missing_ok=True)
 
 
@@ -75,18 +75,13 @@ def _run(job_id: str, folder: str, catalog_url: str | None, *, gpus: Sequence[st
         with Workspace(folder, catalog_url=catalog_url, runner="thread", jobs=jobs) as workspace:
             workspace.launcher = lambda: Launcher(RayWorker, ray.util.get_node_ip_address(), own_devices=True)
             manager = workspace.manager
-            _see_through(manager, manager.take(job_id) or (manager.take_over(job_id) if again else None))
+            if job := manager.take(job_id) or (manager.take_over(job_id) if again else None):
+                job.wait()
     except Exception as error:
         if catalog_url is not None:  # which is reached where the folder is not; otherwise only Ray's log has it
             with Catalog(folder, catalog_url) as catalog:
                 fail_unowned(catalog.jobs, job_id, error_info(error))
         raise
-
-
-def _see_through(manager: JobManager, job: Job | None) -> None:
-    """Wait until the job has ended or is paused; where it was taken for dead, being slow to give a sign, go on."""
-    while job is not None and job.wait() is JobStatus.INTERRUPTED:
-        job = manager.take_over(job.id)
 
 
 if __name__ == "__main__":

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from pydantic import SecretStr
 
 from saewidgets.config import arguments
-from saewidgets.errors import ConfigError, FormatError, NotFoundError, SAEWidgetsError, StorageError
-from saewidgets.events import Interruption, Request
+from saewidgets.errors import ConfigError, FormatError, NotFoundError, SAEWidgetsError, StateError, StorageError
+from saewidgets.events import Interruption, JobStatus, Request
 from saewidgets.feature_records import ExampleRecord, FeatureRecord, LabelRecord, LabelSource, check_index
 from saewidgets.features import labels as making
 from saewidgets.features.labels import (
@@ -38,6 +38,7 @@ from saewidgets.features.labels.label import HEURISTIC_RANK
 from saewidgets.features.labels.labelling import LLMOptions
 from saewidgets.features.labels.llm import Reader, named
 from saewidgets.jobs import Job, JobContext
+from saewidgets.records import JobRecord
 from saewidgets.workspace.checked import checks_arguments, notes, numbers
 from saewidgets.workspace.lookup import Ref
 from saewidgets.workspace.reading.feature_reading import FeatureAccess, View
@@ -73,7 +74,7 @@ class Features(FeatureAccess):
         self._asked: dict[str, Callable[..., LabelRun]] = {}  # by job: what asks a language model, with its key
         self._label_tasks = Tasks(
             workspace, "labels", self._run_labels, key="extraction_id", is_local=True,
-            ended=lambda job: self._asked.pop(job.id, None),
+            ended=self._forget_model, check=self._require_model,
         )
 
     def subscribe(self, callback: Callable[[str | None], None]) -> Callable[[], None]:
@@ -195,6 +196,15 @@ class Features(FeatureAccess):
         # An SAE is deleted only when no job names it.
         payload = {"extraction_id": extraction_id, "model": name, "features": len(wanted), **asdict(view.origin)}
         return self._label_tasks.start(payload, "labels", lambda job_id: self._asked.update({job_id: ask}))
+
+    def _forget_model(self, job: JobRecord) -> None:
+        if job.status not in (JobStatus.FAILED, JobStatus.INTERRUPTED):  # which can go on here
+            self._asked.pop(job.id, None)
+
+    def _require_model(self, job: JobRecord) -> None:
+        if job.id not in self._asked:
+            what = "The language model of this labelling was in memory only, and this process does not have it."
+            raise StateError(what, where=job.id, hint="Start the labelling again; labels that it has made stay.")
 
     def _run_labels(self, context: JobContext, ids: Sequence[str], held: Any) -> str:
         try:

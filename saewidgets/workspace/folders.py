@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 DRAFT = ".incoming-"
 TOKENS = "tokens"  # the folder of packed corpora, shared by all that read text
 DRAFT_SECONDS = 48 * 3600  # another process may still be writing into a younger one
+EMPTY_SECONDS = 600  # it may be about to
 
 
 def prepare_folder(folder: Path) -> Path:
@@ -121,6 +122,16 @@ def sweep_trash(root: Path) -> None:
             continue
         if forgotten:
             shutil.rmtree(leftover, ignore_errors=True)
+
+
+def forgotten_folders(parent: Path) -> list[Path]:
+    """The folders in `parent` that have been empty for a while."""
+    found = []
+    for folder in parent.glob("[!.]*"):
+        with suppress(OSError):  # it is a file, or has just been removed
+            if not any(folder.iterdir()) and folder.stat().st_mtime < time.time() - EMPTY_SECONDS:
+                found.append(folder)
+    return found
 
 
 def _own_bytes(folder: Path) -> int:

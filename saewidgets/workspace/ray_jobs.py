@@ -127,6 +127,17 @@ class RayExecutor:
         thread.name = f"saewidgets-ray-{job_id}"
         thread.start()
 
+    def restarts(self, job_id: str) -> bool:
+        import ray  # an extra
+        from ray.exceptions import RayError  # an extra
+
+        try:
+            self._where.connect()
+            named = ray.util.list_named_actors(all_namespaces=True)
+        except (ConfigError, RayError, OSError, RuntimeError, ValueError):  # nobody restarts it
+            return False
+        return any(str(each["name"]).startswith(f"{job_id}_") for each in named)
+
     def _watch(
         self, job_id: str, waits: Callable[[], bool], failed: Callable[[str], object], workers: int
     ) -> None:

@@ -7,6 +7,7 @@ it is used, and what was uploaded leaves the folder again when that grows too la
     <url>/<kind>/<id>/<name>.<digest>    one file by its content, never written over: what a manifest names stays
     <folder>/.storage/<kind>/<id>.json   the manifest that the folder <kind>/<id> of this machine was equal to
     <folder>/.storage/<kind>/<id>.todo   there while something of it waits to be uploaded
+    <folder>/.storage/<kind>/<id>.gone   there while it was deleted here and not yet in the storage
 """
 
 import json
@@ -77,6 +78,9 @@ class Storage:
             if other.stem not in self._in_use():
                 with suppress(SAEWidgetsError):
                     self._publish(f"{other.parent.name}/{other.stem}", is_late=True)
+        for other in self._notes.glob("*/*.gone"):
+            with suppress(SAEWidgetsError):
+                self._remove(f"{other.parent.name}/{other.stem}")
         self._evict()
 
     def offer(self, folder: Path) -> None:
@@ -101,7 +105,8 @@ class Storage:
             for key, name in keys.items():
                 if there.get(key) != files[name][0]:
                     self._fs.put_file(str(here / name), key)
-                    self._require_size(key, name, files[name][0])
+                    if (size := self._fs.info(key)["size"]) != files[name][0]:
+                        raise OSError(f"{size:,} of the {files[name][0]:,} bytes of {name} arrived")
             manifest = sealed({"format": 1, "files": files})
             if files and manifest["sha256"] != before["sha256"]:
                 draft = f"{self._root}/manifests/{row}.{os.urandom(6).hex()}"
@@ -114,18 +119,24 @@ class Storage:
         self._note(row, ".todo").unlink(missing_ok=True)
 
     def remove(self, folder: Path) -> None:
-        """Remove what was deleted here: first the manifest, without which nobody sees the files."""
+        """Remove what was deleted here. A failure is logged; the next upload of any row tries it again."""
         if (place := self._place(folder)) is None:
             return
+        (note := self._note(place[0], ".gone")).parent.mkdir(parents=True, exist_ok=True)
+        note.touch()
         try:
-            with self._locks[row := place[0]], self._reaching(f"{row} was not removed"):
-                for path in (f"{self._root}/manifests/{row}.json", f"{self._root}/{row}"):
-                    with suppress(FileNotFoundError):
-                        self._fs.rm(path, recursive=True)
-                for suffix in (".json", ".todo"):
-                    self._note(row, suffix).unlink(missing_ok=True)
+            self._remove(place[0])
         except StorageError as error:
             log.warning("%s", error)
+
+    def _remove(self, row: str) -> None:
+        """First the manifest, without which nobody sees the files."""
+        with self._locks[row], self._reaching(f"{row} was not removed"):
+            for path in (f"{self._root}/manifests/{row}.json", f"{self._root}/{row}"):
+                with suppress(FileNotFoundError):
+                    self._fs.rm(path, recursive=True)
+            for suffix in (".json", ".todo", ".gone"):
+                self._note(row, suffix).unlink(missing_ok=True)
 
     # ------------------------------------------------------------------------------------------------ fetch
 

@@ -20,7 +20,7 @@ from saewidgets.events import CheckpointSaved, Event, Interruption, JobStatus, L
 from saewidgets.jobs import Job, JobContext, Update
 from saewidgets.records import JobRecord
 from saewidgets.workspace.corpora import dataset_name
-from saewidgets.workspace.folders import new_folder, remove_tree, require_files
+from saewidgets.workspace.folders import forgotten_folders, new_folder, remove_tree, require_files
 from saewidgets.workspace.user_models import UserModel, UserModels, missing
 
 if TYPE_CHECKING:
@@ -52,20 +52,42 @@ class Tasks:
     The payload of a job has under `key` the id of what it makes, or with an ``s`` the ids; None: that of the job
     itself. `again` says how a person hands in the model again; `forget` is called with the id of what is gone, `ended`
     with the row of a job that has ended, from any thread, maybe more than once. `is_local`: only in this process.
+    `check` raises where a job cannot be resumed here.
     """
 
     def __init__(
         self, workspace: Workspace, kind: str, work: Work, *, key: str | None, rows: Any = None, folder: str = "",
         again: str = "create(..., model=..., tokenizer=...)", forget: Callable[[str], None] = lambda row_id: None,
         ended: Callable[[JobRecord], object] = lambda job: None, is_local: bool = False,
+        check: Callable[[JobRecord], object] = lambda job: None,
     ) -> None:
         self._workspace, self._kind, self._work, self._key = workspace, kind, work, key
         self._rows, self._folder, self._forget, self._tell_end = rows, folder, forget, ended
+        self._check = check
         self._hint = f"Call {again} again, or resume it where it was started."
         self._models = UserModels()
         self.held = self._models.get
         self._by_job: dict[str, Sequence[str]] = {}
         workspace.manager.register(kind, self._make, self._ended, is_local=is_local)
+        if rows is not None:
+            self._tidy()
+
+    def _tidy(self) -> None:
+        """Remove what a kill within `submit` has left: a job whose rows were not made yet, and empty folders."""
+        workspace = self._workspace
+        for job in workspace.manager.list(status={JobStatus.INTERRUPTED}, kind=self._kind):
+            if not any(self._has(row_id) for row_id in self.ids(job)):
+                workspace.catalog.jobs.delete(job.id)
+        for folder in forgotten_folders(workspace.folder / self._folder):
+            if not self._has(folder.name):
+                with contextlib.suppress(OSError):  # another process was quicker, or uses it
+                    folder.rmdir()
+
+    def _has(self, row_id: str) -> bool:
+        try:
+            return self._rows.get(row_id) is not None
+        except NotFoundError:
+            return False
 
     def submit(
         self, new_id: Callable[[], str], device: str, insert: Insert, *, count: int | None = None,
@@ -195,8 +217,10 @@ class Tasks:
 
     def _make(self, job: JobRecord) -> Callable[[JobContext], Any]:
         ids = self.ids(job)
-        for row_id in ids if self._rows is not None and job.status is not JobStatus.QUEUED else ():
-            require_files(self._workspace, self._rows.get(row_id))
+        if job.status is not JobStatus.QUEUED:
+            self._check(job)
+            for row_id in ids if self._rows is not None else ():
+                require_files(self._workspace, self._rows.get(row_id))
         if (held := self._required(job)) is not None:
             for row_id in ids:
                 self._models.keep(row_id, held)

@@ -15,6 +15,7 @@ from saewidgets.errors import CatalogError, ConfigError, NotFoundError, StateErr
 from saewidgets.events import Interruption, JobStatus, LogLine, Progress, Request
 from saewidgets.jobs import JobContext, JobManager, JobStore
 from saewidgets.jobs.manager import CLOSED
+from saewidgets.jobs.process import is_alive, new_owner
 from saewidgets.records import JobRecord
 from tests.jobs.conftest import LANE, Endless, submit, wait_until
 
@@ -358,9 +359,9 @@ def test_a_job_that_no_process_comes_for_is_interrupted_unless_a_cluster_has_it(
     make_manager: Callable[..., JobManager],
 ) -> None:
     manager = make_manager(timeout=0.2, start=0.5)
-    manager.executor = waits = Mock(waits_for="Waits for 1 GPU.")
+    manager.executor = waits = Mock(waits_for="Waits for 1 GPU.", restarts=lambda job_id: False)
     queued = submit(manager, Endless())
-    manager.executor = gone = Mock(waits_for=None)
+    manager.executor = gone = Mock(waits_for=None, restarts=lambda job_id: False)
     lost = submit(manager, Endless())
     assert lost.wait(10) is S.INTERRUPTED
     manager.executor = waits
@@ -383,24 +384,51 @@ def test_subscribers_see_changes_of_other_processes(make_manager: Callable[..., 
     wait_until(lambda: any(isinstance(u, JobRecord) and u.status is S.STOPPED for u in seen))
 
 
-def test_a_job_that_others_took_for_dead_pauses_and_a_resume_is_not_lost(
+def test_jobs_that_others_took_for_dead_go_on_and_are_waited_for(
     make_manager: Callable[..., JobManager], store: JobStore
 ) -> None:
-    manager = make_manager(poll=60.0)
-    work = Endless()
-    job = submit(manager, work)
+    manager = make_manager(poll=0.2)
+    work, later = Endless(), Endless(3)
+    job, queued = submit(manager, work), submit(manager, later)
     wait_until(lambda: job.status is S.RUNNING)
-    assert store.interrupt(job.id, manager.owner, note="No sign of life.") is not None
-    job.resume()
+    for each in (job, queued):
+        assert store.interrupt(each.id, manager.owner, note="No sign of life.") is not None
+        assert each.wait(0) is S.INTERRUPTED
     wait_until(lambda: work.starts == [False, True])
     assert store.interrupt(job.id, manager.owner, note="No sign of life.") is not None
-    manager._tick()
-    assert job.wait(10) in (S.INTERRUPTED, S.PAUSED)
-    wait_until(lambda: job.status is S.PAUSED)
     job.resume()
     wait_until(lambda: len(work.starts) == 3)
     job.stop()
-    assert job.wait(10) is S.STOPPED
+    assert [job.wait(10), queued.wait(10)] == [S.STOPPED, S.COMPLETED]
+    ended = submit(manager, Endless())
+    wait_until(lambda: ended.status is S.RUNNING)
+    manager.close(wait=0)  # it had no time to pause, and this process, which lives on, is not its owner any more
+    assert store.get(ended.id).status in (S.INTERRUPTED, S.PAUSED)
+
+
+@pytest.mark.parametrize("is_here", [True, False])
+def test_a_process_that_lives_is_not_taken_for_dead(
+    make_manager: Callable[..., JobManager], store: JobStore, is_here: bool
+) -> None:
+    manager = make_manager(timeout=0.05)
+    asleep = new_owner("box") if is_here else "1.2.elsewhere.f@box"
+    for job_id, owner in (("lost", asleep), ("next", manager.owner)):
+        store.add(job_id, kind="count", lane=LANE, payload={}, owner=owner)
+    assert store.acquire("lost", asleep, width=1, timeout=60.0) is not None
+    wait_until(lambda: store.stale(0.5))
+    assert (store.acquire("next", manager.owner, width=1, timeout=0.05, is_alive=is_alive) is None) is is_here
+    assert (store.get("lost").status is S.INTERRUPTED) is not is_here
+    store.change("lost", {"status": S.STARTING}, when={S.INTERRUPTED})
+    manager.sweep(fresh=True)
+    assert (store.get("lost").status is S.INTERRUPTED) is not is_here
+
+
+def test_a_job_that_its_executor_restarts_is_waited_for(manager: JobManager, store: JobStore) -> None:
+    manager.executor = Mock(waits_for=None, restarts=Mock(side_effect=[True, True, False]))
+    job = submit(manager, Endless())
+    assert store.interrupt(job.id, "", note="Lost.") is not None
+    assert job.wait(10) is S.INTERRUPTED
+    assert manager.executor.restarts.call_count == 3
 
 
 def test_an_end_is_recorded_once_there_is_space_again(

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from saewidgets.jobs.process import _machine, _start_time, is_gone, new_owner
+from saewidgets.jobs.process import _machine, _start_time, is_alive, new_owner
 
 CLOSES = """
 import gc, os, signal, sys
@@ -60,7 +60,7 @@ def test_two_managers_of_one_process_differ() -> None:
 
 
 def test_this_process_is_not_gone() -> None:
-    assert not is_gone(new_owner("a.host@home"))
+    assert is_alive(new_owner("a.host@home"))
 
 
 @linux
@@ -68,23 +68,23 @@ def test_an_ended_process_is_gone_and_a_zombie_too() -> None:
     process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     start = _start_time(process.pid)
     owner = f"{process.pid}.{start}.{_machine()}.abcd@box"
-    assert not is_gone(owner)
+    assert is_alive(owner)
     assert process.stdin is not None
     process.stdin.close()
     os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # ended, not collected
-    assert is_gone(owner)
+    assert is_alive(owner) is False
     process.wait(10)
-    assert is_gone(owner)
+    assert is_alive(owner) is False
 
 
 @linux
 def test_a_reused_process_id_is_another_owner() -> None:
     pid, start, rest = new_owner("box").split(".", 2)
-    assert is_gone(f"{pid}.{int(start) - 1}.{rest}")
+    assert is_alive(f"{pid}.{int(start) - 1}.{rest}") is False
 
 
 @pytest.mark.parametrize(
     "owner", ["", "me", "1.2.3@box", "1.2.another-machine.ff@box", "x.1.y.z@box", "999999999.1..ff@box"]
 )
 def test_unknown_owners_are_left_to_the_heartbeat(owner: str) -> None:
-    assert not is_gone(owner)
+    assert is_alive(owner) is None

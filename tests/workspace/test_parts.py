@@ -56,7 +56,7 @@ import sys, time
 from pathlib import Path
 from saewidgets.activations import store, store_write
 from saewidgets.jobs import JobSettings
-from saewidgets.workspace import Workspace, child
+from saewidgets.workspace import Workspace
 store.SHARD_BYTES, append = int(sys.argv[3]), store_write.StoreWriter.append
 claims, together = "activations/*/parts/*.claim", False
 def slow(*given):
@@ -67,7 +67,7 @@ def slow(*given):
     append(*given)
 store_write.StoreWriter.append = slow
 with Workspace(sys.argv[1], runner="thread", jobs=JobSettings(poll=0.05, width=9)) as ws:
-    child._see_through(ws.manager, ws.manager.take(sys.argv[2]))
+    ws.manager.take(sys.argv[2]).wait()
 """
 
 
@@ -82,6 +82,9 @@ class Children:
     def start(self, job_id: str, *_: Any) -> None:
         given = [str(self.folder), job_id, str(SHARD)]
         self.started[job_id] = subprocess.Popen([sys.executable, "-c", CHILD, *given], env={**os.environ})
+
+    def restarts(self, job_id: str) -> bool:
+        return False
 
     def places(self) -> int:
         return 3

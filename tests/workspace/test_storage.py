@@ -210,6 +210,28 @@ def test_a_late_upload_spoils_nothing(url: str, tmp_path: Path, monkeypatch: pyt
         assert (storage.fetch(rows[name], fresh=True) / "a").read_text() == "other"
 
 
+def test_a_short_upload_is_tried_again_and_so_is_a_removal(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, rows = _storage(tmp_path / "one", url), [tmp_path / "one" / "saes" / name for name in ("sae_1", "sae_2")]
+    fs, root = url_to_fs(url)
+    for row in rows:
+        row.mkdir(parents=True)
+        (row / "a").write_text("12345678")
+    with monkeypatch.context() as broken:
+        broken.setattr(type(fs), "put_file", lambda fs, source, target: fs.pipe_file(target, b"123"))
+        with pytest.raises(StorageError, match=r"was not uploaded .*3 of the 8 bytes of a arrived"):
+            one.publish(rows[0])
+    one.publish(rows[1])
+    assert (_storage(tmp_path / "two", url).fetch(tmp_path / "two" / "saes" / "sae_1") / "a").read_text() == "12345678"
+    with monkeypatch.context() as broken:
+        broken.setattr(type(fs), "rm", None)
+        one.remove(rows[0])
+    assert fs.find(f"{root}/saes/sae_1")
+    _storage(tmp_path / "one", url).publish(rows[1])
+    assert [Path(each).parts[-2] for each in fs.find(root)] == ["saes", "sae_2"]
+
+
 def test_what_is_there_is_trusted_with_nothing(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (sae := tmp_path / "one" / "saes" / "sae_1").mkdir(parents=True)
     (sae / "cfg.json").write_text("12345678")

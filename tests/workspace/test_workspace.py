@@ -94,6 +94,22 @@ def test_one_that_is_dropped_is_closed_once_nothing_runs_in_it(tmp_path: Path) -
         time.sleep(0.05)
 
 
+def test_opening_removes_what_a_kill_left_of_new_runs(tmp_path: Path, tiny_model_folder: Path) -> None:
+    with Workspace(tmp_path) as ws:
+        run = ws.trainings.create(small_config(tiny_model_folder))
+        run.cancel()
+        ws.catalog.jobs.change(str(run.record.job_id), {"status": JobStatus.INTERRUPTED}, when=set(JobStatus))
+        ws.catalog.jobs.add("job_1", kind="training", lane="x/cpu", payload={"training_id": "train_1"}, owner="gone")
+        ws.catalog.jobs.interrupt("job_1", "gone", note="")
+        for name, age in (("train_1", 3600), ("train_2", 0), ("train_3", 3600)):
+            (folder := ws.folder / "trainings" / name).mkdir()
+            (folder / "text.txt").write_text("") if name == "train_3" else None
+            os.utime(folder, (time.time() - age,) * 2)
+    with Workspace(tmp_path) as ws:
+        assert [job.id for job in ws.jobs.list()] == [run.record.job_id]
+        assert {each.name for each in (ws.folder / "trainings").iterdir()} == {run.id, "train_2", "train_3"}
+
+
 def test_what_it_says_of_itself(ws: Workspace, run: Run) -> None:
     assert ws.suggestions()["model"] == ("demo", run.config.model)
     run.import_to_saes()

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from saewidgets.errors import ConfigError, FormatError
+from saewidgets.errors import ConfigError, FormatError, StateError
+from saewidgets.events import JobStatus
 from saewidgets.features.labels import held_out, read_labels, shown_examples
 from saewidgets.records import SAERecord
 from saewidgets.workspace import Workspace
@@ -211,3 +212,19 @@ def test_labels_of_the_heuristic_do_not_count_for_a_language_model(ws: Workspace
     labels = [ws.features.get(f"feat_{own.record.sae_id}_{index}").label for index in live(own)]
     assert labels == ["mine", "theirs", *["kings and queens"] * len(after)]
     assert ws.features.unlabelled(own.id, toy) == ws.features.unlabelled(own.id) == []
+
+
+def test_a_labelling_goes_on_only_where_its_model_is(ws: Workspace, own: Extraction) -> None:
+    def offline(messages: Any) -> str:
+        raise ConnectionError("no route")
+
+    here = ws.features.start_labels(own.id, offline, limit=1)
+    assert here.wait(60) is JobStatus.FAILED
+    here.resume()  # in the process that has the model
+    assert here.wait(60) is JobStatus.FAILED
+    payload = {**here.record.payload}
+    ws.catalog.jobs.add("job_lost", kind="labels", lane="box/labels", payload=payload, owner="gone")
+    ws.catalog.jobs.interrupt("job_lost", "gone", note="")
+    with pytest.raises(StateError, match=r"in memory only.*Start the labelling again"):
+        ws.jobs.get("job_lost").resume()
+    ws.jobs.get("job_lost").cancel()
