@@ -441,6 +441,17 @@ row("mistudio_community", export("standard", LATER, folder="layer_3_mlp"),
     computed(W, X, centre=W["b_dec"], scale=SCALE), hook_name="blocks.3.hook_mlp_out")
 
 
+def test_constant_vectors_of_a_compressed_archive_are_read(tmp_path: Path) -> None:
+    """They compress a thousandfold, which is no bomb beside the matrices of their length."""
+    folder = tmp_path / "layer_1" / "width_300k" / "average_l0_20"
+    folder.mkdir(parents=True)
+    w, n = {name: np.random.default_rng(0).standard_normal(300_000, np.float32) for name in ("W_enc", "W_dec")}, 300_000
+    w = {"W_enc": w["W_enc"][None], "W_dec": w["W_dec"][:, None], "b_enc": np.zeros(n, np.float32),
+         "b_dec": np.zeros(1, np.float32), "threshold": np.full(n, 0.01, np.float32)}  # fmt: skip
+    np.savez_compressed(folder / "params.npz", **w)
+    assert load_sae(folder).d_sae == n
+
+
 @pytest.mark.parametrize(
     ("files", "message"),
     [
