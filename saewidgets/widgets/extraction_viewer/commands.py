@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field, SecretStr
 
+from saewidgets.config.names import shown_model
 from saewidgets.errors import ConfigError, NotFoundError, SAEWidgetsError, StateError
 from saewidgets.feature_records import ExtractionRecord, check_index
 from saewidgets.widgets.commands import (
@@ -470,7 +471,7 @@ class ViewerCommands(ImportCommands):
             return Path(self._features.export_labels(record.id, named, indices=indices))
         names: dict[str, Any] = {}
         if what == "neuronpedia":  # people who mean to upload it name it themselves: ws.features.export
-            names = {"model_id": _slug(record.model), "sae_set": _slug(record.name)}
+            names = {"model_id": _slug(shown_model(record.model)), "sae_set": _slug(record.name)}
         return Path(self._features.export(record.id, cast(Any, what), path, indices=indices, **names))
 
     @slow_command
