@@ -138,14 +138,14 @@ export type What = "generate" | "sweep";
 export type TextName = "baseline" | "steered";
 export type PresetAction = "save" | "load" | "delete";
 export interface SteeringSae { id: string; name: string; model: string | null; hook_name: string | null; d_sae: number }
-export interface SteeringRow { key: string; sae_id: string; sae: string; index: number; label: string; mode: "add_max" | "add" | "clamp" | "conditional_clamp" | "scale" | "ablate"; strength: number; a_max: number | null; usual: number | null; basis: string; pending: boolean; problem: Note | null }
+export interface SteeringRow { key: string; sae_id: string; sae: string; index: number; label: string; tokens: string[]; mode: "add_max" | "add" | "clamp" | "conditional_clamp" | "scale" | "ablate"; strength: number; a_max: number | null; usual: number | null; basis: string; pending: boolean; problem: Note | null }
 export interface SteeringSettings { positions: "all" | "generated" | "prompt" | number[]; steer_bos: boolean; prepend_bos: boolean; chat: boolean; multiplier: number; prompt: string; new_tokens: number; temperature: number; top_p: number; frequency_penalty: number; seed: number; strengths: number[]; swept: string }
 export interface LiveText { run: "baseline" | "steered" | "sweep"; strength: number | null; tokens: number; text: string }
 export interface SteeringRun { number: number; kind: "generate" | "sweep"; status: "idle" | "running" | "stopping" | "done" | "stopped" | "failed"; phase: string; texts: LiveText[]; seconds: number; problem: Note | null }
 export interface Gauge { ratio: number | null; over: string }
 export interface SteeringState { revision: number; workspace: string; notice: Note | null; updated_at: number; saes: SteeringSae[]; sae_id: string; rows: SteeringRow[]; settings: SteeringSettings; gauge: Gauge; run: SteeringRun; generated: number; swept: number; presets: number; code: string; can_browse: boolean; can_close: boolean; embedded: boolean }
 export interface SteeringEditRow { key: string; mode: "add_max" | "add" | "clamp" | "conditional_clamp" | "scale" | "ablate"; strength: number }
-export interface SteeringHit { index: number; label: string }
+export interface SteeringHit { index: number; label: string; tokens: string[] }
 export interface SteeringHits { sae_id: string; text: string; hits: SteeringHit[]; note: string }
 export interface SteeringText { pieces: string[]; changed: number[]; finish: "length" | "end" | "stopped"; perplexity: number | null; repetition: number; kl_first: number | null; change_ratio: number | null }
 export interface SweptText { strength: number; text: string; perplexity: number | null; repetition: number; change_ratio: number | null }
@@ -271,6 +271,7 @@ export interface SteeringCommands {
   steering_preview(of: { key: string }): FeaturePage;
   steering_read(of: { what?: "generate" | "sweep" }): SteeringTexts | null;
   steering_remove(of: { key: string }): null;
+  steering_reset(): null;
   steering_stop(): null;
   steering_tokens(of: { prompt: string; chat?: boolean }): string[];
 }

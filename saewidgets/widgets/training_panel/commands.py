@@ -152,8 +152,8 @@ class PanelCommands(ChartCommands, UndoCommands):
 
     @command
     def run_action(self, action: messages.Action, training_id: str) -> messages.StartedRun:
-        do = self._delete if action == "delete" else VERBS[action]
-        done: Any = do(self._trainings.get(training_id))
+        do: Callable[[Any], Any] = self._delete if action == "delete" else VERBS[action]
+        done = do(self._trainings.get(training_id))
         self._changed()
         return messages.StartedRun(training_id=done.id if action == "retry" else training_id)
 
