@@ -21,6 +21,26 @@ Latents = npt.NDArray[np.float32]
 DAMAGE = ("cut", "missing", "shape", "type", "objects")
 
 
+def without_checksums(store: FeatureStore) -> dict[str, Any]:
+    """The manifest as versions before checksums wrote it."""
+    data = json.loads((store.folder / "extraction.json").read_text())
+    del data["sha256"], data["checksums"]
+    return dict(data)
+
+
+def test_every_flipped_bit_is_found(store: FeatureStore) -> None:
+    tokens = store.folder.parent / "tokens"
+    for path in sorted(store.folder.iterdir()):
+        raw = path.read_bytes()
+        for at in {len(raw) // 2, len(raw) - 2}:
+            path.write_bytes(raw[:at] + bytes([raw[at] ^ 1]) + raw[at + 1 :])
+            with pytest.raises(FormatError, match=rf"{path.name}|manifest") as caught:
+                feature_data(FeatureStore(store.folder, tokens), 5)
+            assert "Extract it again" in str(caught.value)
+        path.write_bytes(raw)
+    feature_data(FeatureStore(store.folder, tokens), 5)
+
+
 def test_text(store: FeatureStore, packed: PackedTokens, tokenizer: Any) -> None:
     row = 2
     ids = store.context(row)
@@ -99,7 +119,7 @@ def test_damaged_arrays_are_named(store: FeatureStore, name: str, damage: str) -
 )
 def test_damaged_manifests(store: FeatureStore, change: dict[str, Any] | str, says: str) -> None:
     path = store.folder / "extraction.json"
-    path.write_text(change if isinstance(change, str) else json.dumps(json.loads(path.read_text()) | change))
+    path.write_text(change if isinstance(change, str) else json.dumps(without_checksums(store) | change))
     with pytest.raises(FormatError, match=says):
         FeatureStore(store.folder, store.folder.parent / "tokens")
 
@@ -113,6 +133,7 @@ def test_damaged_manifests(store: FeatureStore, change: dict[str, Any] | str, sa
     ],
 )
 def test_arrays_that_do_not_fit_each_other(store: FeatureStore, name: str, place: Any, value: int, says: str) -> None:
+    (store.folder / "extraction.json").write_text(json.dumps(without_checksums(store)))
     array = np.load(store.folder / f"{name}.npy")
     array[place] = value
     np.save(store.folder / f"{name}.npy", array)
