@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import uuid
+import zlib
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -61,6 +62,16 @@ def sha256_of(path: Path) -> str:
     """SHA-256 of a file's bytes, in hexadecimal. Raises `OSError` if it cannot be read."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def crc32_of(path: Path) -> str:
+    """CRC-32 of a file's bytes, in hexadecimal: it shows flipped bits for a fraction of what SHA-256 costs. Raises
+    `OSError` if the file cannot be read."""
+    value, block = 0, memoryview(bytearray(1 << 20))
+    with path.open("rb", buffering=0) as file:
+        while n := file.readinto(block):
+            value = zlib.crc32(block[:n], value)
+    return f"{value:08x}"
 
 
 def size_of(path: Path) -> int:

@@ -90,6 +90,10 @@ SAVING = "saving"
 """The `phase` of a training that is about to write a checkpoint."""
 
 
+UNIT_ROWS = "unit_rows_step"
+"""The fact of a training that names the step from which decoder rows are kept at norm one."""
+
+
 @dataclass(frozen=True, slots=True)
 class Progress:
     """How far a job is. `done` and `total` are in `unit`; `rate` is units per second over the recent past.

@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Literal
 
 from saewidgets.errors import ConfigError
 from saewidgets.events import JobStatus, Progress
-from saewidgets.records import ErrorInfo
+from saewidgets.records import ErrorInfo, Shown
 
 LabelSource = Literal["user", "auto", "imported"]
 
@@ -21,8 +21,8 @@ def check_index(index: int, d_sae: int, where: str = "index", owner: str = "this
     return index
 
 
-@dataclass(frozen=True, slots=True)
-class ExtractionRecord:
+@dataclass(frozen=True, slots=True, repr=False)
+class ExtractionRecord(Shown):
     """One extraction: an SAE read over a corpus. `status` and `progress` are its job's.
 
     Attributes:
@@ -87,8 +87,8 @@ class ExtractionRecord:
         return self.n_tokens is not None
 
 
-@dataclass(frozen=True, slots=True)
-class ExampleRecord:
+@dataclass(frozen=True, slots=True, repr=False)
+class ExampleRecord(Shown):
     """A window of text with a latent's activation on every token.
 
     Attributes:
@@ -115,8 +115,8 @@ class ExampleRecord:
         return "".join(self.tokens)
 
 
-@dataclass(frozen=True, slots=True)
-class LabelRecord:
+@dataclass(frozen=True, slots=True, repr=False)
+class LabelRecord(Shown):
     """A label of a latent: what it responds to, by a person, a model or an import.
 
     Attributes:
@@ -151,8 +151,8 @@ class LabelRecord:
     id: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class FeatureRecord:
+@dataclass(frozen=True, slots=True, repr=False)
+class FeatureRecord(Shown):
     """One latent: its labels, star and note, and what an extraction found.
 
     Attributes:
@@ -185,8 +185,8 @@ class FeatureRecord:
     top_tokens: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class ExtractionEstimate:
+@dataclass(frozen=True, slots=True, repr=False)
+class ExtractionEstimate(Shown):
     """An estimate of what an extraction will take.
 
     Attributes:
@@ -209,8 +209,8 @@ class ExtractionEstimate:
     warnings: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class RelatedRecord:
+@dataclass(frozen=True, slots=True, repr=False)
+class RelatedRecord(Shown):
     """A latent that resembles or accompanies another one.
 
     Attributes:
@@ -235,8 +235,8 @@ class RelatedRecord:
         return self.feature.index
 
 
-@dataclass(frozen=True, slots=True)
-class LogitsRecord:
+@dataclass(frozen=True, slots=True, repr=False)
+class LogitsRecord(Shown):
     """What one unit of a latent does to the logits of the next token.
 
     Attributes:

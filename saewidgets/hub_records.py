@@ -14,9 +14,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from saewidgets.records import Shown
 
-@dataclass(frozen=True, slots=True)
-class RepoInfo:
+
+@dataclass(frozen=True, slots=True, repr=False)
+class RepoInfo(Shown):
     """A repository at one revision.
 
     Attributes:
@@ -43,8 +45,8 @@ class RepoInfo:
     from_cache: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Variant:
+@dataclass(frozen=True, slots=True, repr=False)
+class Variant(Shown):
     """One SAE in a repository, found by the names of its files.
 
     Attributes:
@@ -74,8 +76,8 @@ class Variant:
     from_cache: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class HubWarning:
+@dataclass(frozen=True, slots=True, repr=False)
+class HubWarning(Shown):
     """Something to know before a download: `kind` is ``gated_model``, ``memory``, ``disk``, ``pickle`` or ``note``."""
 
     kind: str
@@ -83,8 +85,8 @@ class HubWarning:
     hint: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Preview:
+@dataclass(frozen=True, slots=True, repr=False)
+class Preview(Shown):
     """One SAE of a repository before it is downloaded: configuration and headers only, no weights.
 
     Attributes:
@@ -123,8 +125,8 @@ class Preview:
     from_cache: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class KnownRepo:
+@dataclass(frozen=True, slots=True, repr=False)
+class KnownRepo(Shown):
     """A public repository with SAEs, from the table that ships with the package."""
 
     repo_id: str

@@ -6,16 +6,31 @@ They carry no database session and no torch. Times are Unix seconds (UTC). Paths
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from saewidgets.config.hook_names import head_of, without_head
-from saewidgets.errors import visible
 from saewidgets.events import JobStatus, Progress
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+views: dict[str, Callable[..., str]] = {}
+"""How records are shown: ``record_html record_text list_html list_text``, which `render.records` fills in."""
+
+
+class Shown:
+    """A value with a compact form for notebooks and terminals."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return views["record_text"](self) if views else super().__repr__()
+
+    def _repr_html_(self) -> str:
+        return views["record_html"](self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +51,8 @@ class ErrorInfo:
         return f"{self.what} {self.hint}" if self.hint else self.what
 
 
-@dataclass(frozen=True, slots=True)
-class DeviceInfo:
+@dataclass(frozen=True, slots=True, repr=False)
+class DeviceInfo(Shown):
     """A device of this machine: `id` is torch's name, sizes are in bytes (None when the system does not tell)."""
 
     id: str
@@ -46,8 +61,8 @@ class DeviceInfo:
     free_bytes: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class JobRecord:
+@dataclass(frozen=True, slots=True, repr=False)
+class JobRecord(Shown):
     """One background job, of any process."""
 
     id: str
@@ -71,8 +86,8 @@ class JobRecord:
     updated_at: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class CheckpointRecord:
+@dataclass(frozen=True, slots=True, repr=False)
+class CheckpointRecord(Shown):
     """One checkpoint of a training."""
 
     id: str
@@ -86,8 +101,8 @@ class CheckpointRecord:
     created_at: float
 
 
-@dataclass(frozen=True, slots=True)
-class TrainingRecord:
+@dataclass(frozen=True, slots=True, repr=False)
+class TrainingRecord(Shown):
     """One training run. `status` and `progress` are its job's."""
 
     id: str
@@ -139,8 +154,8 @@ class TrainingRecord:
         return name or self.config.get("from_pretrained")
 
 
-@dataclass(frozen=True, slots=True)
-class TemplateRecord:
+@dataclass(frozen=True, slots=True, repr=False)
+class TemplateRecord(Shown):
     """A training configuration that is kept under a name.
 
     Attributes:
@@ -166,8 +181,8 @@ class TemplateRecord:
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class SAERecord:
+@dataclass(frozen=True, slots=True, repr=False)
+class SAERecord(Shown):
     """One SAE in the library, trained here or brought in.
 
     Attributes:
@@ -216,8 +231,8 @@ class SAERecord:
     state_note: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class LatentMatch:
+@dataclass(frozen=True, slots=True, repr=False)
+class LatentMatch(Shown):
     """Latent `a` of one SAE, and the latent `b` of another whose decoder direction is nearest to its own."""
 
     a: int
@@ -225,8 +240,8 @@ class LatentMatch:
     cosine: float
 
 
-@dataclass(frozen=True, slots=True)
-class Comparison:
+@dataclass(frozen=True, slots=True, repr=False)
+class Comparison(Shown):
     """Two SAEs by the cosines of their decoder rows.
 
     Attributes:
@@ -282,8 +297,10 @@ class Records(Sequence[R]):
         return len(self._items)
 
     def __repr__(self) -> str:
-        names = (str(getattr(r, "name", getattr(r, "id", r))) for r in self[:8])
-        return visible(f"<{len(self)} records: {', '.join(names)}{', …' if len(self) > 8 else ''}>").replace("\n", " ")
+        return views["list_text"](self, self._of) if views else super().__repr__()
+
+    def _repr_html_(self) -> str:
+        return views["list_html"](self, self._of)
 
     def to_df(self) -> pd.DataFrame:
         """One row per record, one column per field; the columns are there without any record too.
@@ -302,12 +319,9 @@ class Records(Sequence[R]):
             frame[name] = pd.to_datetime(frame[name].astype("float64"), unit="s", utc=True)
         return frame
 
-    def _repr_html_(self) -> str:
-        return str(self.to_df().to_html(escape=True, max_rows=60))
 
-
-@dataclass(frozen=True, slots=True)
-class ActivationStoreRecord:
+@dataclass(frozen=True, slots=True, repr=False)
+class ActivationStoreRecord(Shown):
     """Activations on disk, captured or being captured.
 
     Attributes:
@@ -371,8 +385,8 @@ class ActivationStoreRecord:
         return hook_name in self.hook_names or (head is not None and head < heads)
 
 
-@dataclass(frozen=True, slots=True)
-class CaptureEstimate:
+@dataclass(frozen=True, slots=True, repr=False)
+class CaptureEstimate(Shown):
     """An estimate of what a capture takes.
 
     Attributes:

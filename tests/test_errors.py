@@ -1,12 +1,13 @@
 """What a terminal is given: names of strangers stand in errors and lists."""
 
 import re
-from types import SimpleNamespace
 
 import pytest
 
 from saewidgets.errors import FormatError, visible
+from saewidgets.hub_records import KnownRepo
 from saewidgets.records import Records
+from saewidgets.render import list_html  # noqa: F401 - lists are shown by it
 
 HOSTILE = "red\x1b[31m\x9b2J\x07\r\u202egnp.eas\u2066"
 
@@ -30,6 +31,6 @@ def test_errors_escape_control_characters_and_can_be_pickled_and_cut(part: str) 
 
 
 def test_lists_escape_control_characters_and_keep_text() -> None:
-    records = Records([SimpleNamespace(name=HOSTILE), SimpleNamespace(name="two\nlines")], SimpleNamespace)
-    assert repr(records) == r"<2 records: red\x1b[31m\x9b2J\x07\r\u202egnp.eas\u2066, two lines>"
+    records = Records([KnownRepo(repo_id=name, name="", model="") for name in (HOSTILE, "two\nlines")], KnownRepo)
+    assert repr(records).splitlines()[2:] == [r"red\x1b[31m\x9b2J\x07\r\u202egnp.ea…", "two lines"]
     assert visible("Grüße,\n\tdas ist ein 漢字 👍🏽 – é") == "Grüße,\n\tdas ist ein 漢字 👍🏽 – é"

@@ -1,7 +1,7 @@
 """Scores of the demo SAE's labels, made from what the package keeps of the extraction, and made again."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -31,12 +31,15 @@ def scored(store: FeatureStore, labels: Iterable[Label]) -> list[Label]:
     return list(found.values())
 
 
-def score_again(out: Path, work: Path) -> tuple[FeatureStore, list[Label], int]:
+def score_again(
+    out: Path, work: Path, label: Callable[[FeatureStore], list[Label]] | None = None
+) -> tuple[FeatureStore, list[Label], int]:
     """Make the scores of the packaged labels again, and write the package's files into `out`; all else in them stays.
 
     Args:
         out: where both files go.
         work: a folder that is empty or missing; the parts of the package are unpacked into it.
+        label: makes the labels again as well.
 
     Returns:
         The packaged extraction, its labels with their new scores, and the bytes of both files.
@@ -48,6 +51,7 @@ def score_again(out: Path, work: Path) -> tuple[FeatureStore, list[Label], int]:
         unpack_sae(part, folder)
     before = [from_record(LabelRecord(**{**row, "scores": tuple(row["scores"])})) for row in sae_labels()]
     store = FeatureStore(parts["extraction"], work / "tokens")
+    before = before if label is None else label(store)
     labels = scored(store, before)
     facts = {name: value for name, value in asdict(about).items() if name not in ("sae_id", "extraction_id", "files")}
     size = write_archive(out, facts, parts, [asdict(to_record(label)) for label in labels])

@@ -174,10 +174,11 @@ def main() -> None:
     parser.add_argument("--per-interval", type=int, default=2)
     parser.add_argument("--out", type=Path, default=Path(__file__).parents[1] / "saewidgets/demo/data/sae")
     parser.add_argument("--rescore", action="store_true", help="make the labels' scores again, and nothing else")
+    parser.add_argument("--relabel", action="store_true", help="make the labels and their scores again, nothing else")
     arguments = parser.parse_args()
-    if arguments.rescore:
+    if arguments.rescore or arguments.relabel:
         with tempfile.TemporaryDirectory() as folder:
-            store, labels, size = score_again(arguments.out, Path(folder))
+            store, labels, size = score_again(arguments.out, Path(folder), labelled if arguments.relabel else None)
             print(f"{report(store, labels)}\n{size:,} bytes in {arguments.out}")
         return
     work = arguments.work.absolute()

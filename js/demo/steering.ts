@@ -6,7 +6,7 @@ import { SHIP } from "./viewer";
 const scene = sceneOf("steering");
 
 export const PROMPT = scene.prompt;
-export const ROWS = scene.rows as wire.SteeringRow[];
+export const ROWS = scene.rows.map((one) => ({ tokens: [], ...one })) as object[] as wire.SteeringRow[];
 const FIRST = ROWS[0] as wire.SteeringRow;
 export const row = (change: Partial<wire.SteeringRow> = {}) => ({ ...FIRST, ...change });
 const TEXTS = scene.texts as wire.SteeringTexts;
@@ -43,8 +43,11 @@ export class FakeSteering extends FakeWidget<wire.SteeringState, wire.SteeringCo
     steering_demo: () => this.setState({ saes: [scene.sae], sae_id: "sae_1" }),
     steering_remove: ({ key }) => this.setState({ rows: this.state.rows.filter((one) => one.key !== key) }),
     steering_find: ({ sae_id, text }) => {
-      const number = /^\d+$/.test(text.trim()) ? [{ index: Number(text), label: "" }] : null;
-      const hits = number ?? scene.labels.filter((hit) => hit.label.includes(text.trim()));
+      const number = /^\d+$/.test(text.trim())
+        ? [{ index: Number(text), label: "", tokens: [" ship", " sail"] }]
+        : null;
+      const hits =
+        number ?? scene.labels.filter((hit) => hit.label.includes(text.trim())).map((hit) => ({ ...hit, tokens: [] }));
       return { sae_id, text, hits, note: hits.length ? "" : "No label has these words." };
     },
     steering_tokens: ({ prompt }) => ["<|bos|>", ...(prompt.match(/\s*\S+/g) ?? [])],

@@ -139,24 +139,25 @@ _COLUMNS: dict[What, tuple[tuple[str, ...], str, str]] = {
 }
 
 
-def choose_column(what: What, columns: Mapping[str, bool], wanted: str | None, where: str) -> str:
+def choose_column(what: What, columns: Mapping[str, str | None], wanted: str | None, where: str) -> str:
     """The column to read: the one `wanted`, else the first of the usual names, else the only one that fits. `columns`:
-    name → whether it holds `what`."""
+    name → None if it may hold `what`, else its type."""
     usual, called, field = _COLUMNS[what]
-    talks = [name for name in _TALKS if columns.get(name) is False]
-    if what == "text" and wanted is None and talks and not any(columns.get(name) for name in usual):
+    fitting = [name for name, other in columns.items() if other is None]
+    talks = [name for name in _TALKS if columns.get(name) is not None]
+    if what == "text" and wanted is None and talks and not any(name in fitting for name in usual):
         raise ConfigError(
             f"{where} has no known column of text, but one of conversations, {talks[0]!r}.",
             where="corpus.chat", hint="Read these with chat=True, or name a column with text: text_field=….",
         )
-    fitting = [name for name, fits in columns.items() if fits]
-    has = f"It has {_listed(columns)}." if columns else "It has no columns."
+    typed = [name if other is None else f"{name} ({other})" for name, other in columns.items()]
+    has = f"Its columns: {_listed(typed)}." if columns else "It has no columns."
     if wanted is not None:
         if wanted not in columns:
             raise ConfigError(f"{where} has no column {wanted!r}.", where=f"corpus.{field}", hint=has)
         if wanted not in fitting:
             raise ConfigError(
-                f"The column {wanted!r} of {where} holds no {called}.", where=f"corpus.{field}",
+                f"The column {wanted!r} of {where} holds no {called}, but {columns[wanted]}.", where=f"corpus.{field}",
                 hint=f"Columns with {called}: {_listed(fitting)}." if fitting else has,
             )
         return wanted
@@ -265,7 +266,7 @@ def _jsonl(shard: Shard, what: What, column: str | None, start: ShardPosition) -
                 raise _damaged(shard, number, f"is {_kind(row)}, not an object with a {what} column")
             if chosen is None or (number == 1 and chosen not in row):
                 chosen = choose_column(
-                    what, {name: fits(what, value) for name, value in row.items()}, column, shard.name
+                    what, {name: other_type(what, value) for name, value in row.items()}, column, shard.name
                 )
             if chosen not in row:
                 raise _damaged(shard, number, f"has no {chosen!r}", hint=f"It has {', '.join(row)[:200]}.")
@@ -297,7 +298,7 @@ def _parquet(shard: Shard, what: What, column: str | None, start: ShardPosition)
 
     with shard.open() as raw:
         file = pq.ParquetFile(raw)
-        chosen = choose_column(what, arrow_columns(file.schema_arrow, what), column, shard.name)
+        chosen = choose_column(what, arrow_columns(file.schema_arrow, what, column), column, shard.name)
         row, skip = start.row, start.skip
         for group in range(start.at, file.num_row_groups):
             _check_group(shard, file.metadata.row_group(group), chosen)
@@ -317,7 +318,7 @@ def _arrow(shard: Shard, what: What, column: str | None, start: ShardPosition) -
 
     with shard.open() as raw:
         stream = pa.ipc.open_stream(raw)
-        chosen = choose_column(what, arrow_columns(stream.schema, what), column, shard.name)
+        chosen = choose_column(what, arrow_columns(stream.schema, what, column), column, shard.name)
         row = 0
         for batch in stream:
             if row + len(batch) <= start.row:
@@ -330,20 +331,28 @@ def _arrow(shard: Shard, what: What, column: str | None, start: ShardPosition) -
             row += len(batch)
 
 
-def arrow_columns(schema: Any, what: What) -> dict[str, bool]:
-    """Column → whether it may hold what is looked for."""
+def arrow_columns(schema: Any, what: What, wanted: str | None = None) -> dict[str, str | None]:
+    """Column → None if it may hold `what`, else its type. Bytes count as text in the column `wanted`, or if there are
+    no strings: Spark writes text so, but images are bytes as well."""
     import pyarrow.types as kinds  # loaded here for long
 
-    def fits(kind: Any) -> bool:
-        string = bool(kinds.is_string(kind) or kinds.is_large_string(kind))
+    def is_string(kind: Any) -> bool:
+        if kinds.is_dictionary(kind):  # categories of pandas
+            kind = kind.value_type
+        return bool(kinds.is_string(kind) or kinds.is_large_string(kind) or str(kind) == "string_view")
+
+    strings = any(is_string(field.type) for field in schema)
+
+    def fits(name: str, kind: Any) -> bool:
+        is_bytes = kinds.is_binary(kind) or kinds.is_large_binary(kind) or str(kind) == "binary_view"
         if what == "text":
-            return string
+            return is_string(kind) or bool(is_bytes and (name == wanted or not strings))
         listed = kinds.is_list(kind) or kinds.is_large_list(kind) or kinds.is_fixed_size_list(kind)
         if what == "chat":
-            return string or bool(listed and kinds.is_struct(kind.value_type))
+            return is_string(kind) or bool(listed and kinds.is_struct(kind.value_type))
         return bool(listed and kinds.is_integer(kind.value_type))
 
-    return {field.name: fits(field.type) for field in schema}
+    return {field.name: None if fits(field.name, field.type) else str(field.type) for field in schema}
 
 
 def _check_group(shard: Shard, group: Any, column: str) -> None:
@@ -358,21 +367,25 @@ def _check_group(shard: Shard, group: Any, column: str) -> None:
             )
 
 
-def fits(what: What, value: Any) -> bool:
-    """Whether the column of this value may hold what is looked for."""
-    if what != "tokens" and (isinstance(value, str) or value is None):
-        return True
-    if what == "text":
-        return False
-    if what == "chat":
-        return isinstance(value, list) and all(isinstance(item, dict) for item in value)
-    return isinstance(value, list) and all(type(item) is int for item in value)
+def other_type(what: What, value: Any) -> str | None:
+    """None if the column of this value may hold `what`, else the type of the value."""
+    items = value if isinstance(value, list) else [None]
+    if what == "tokens":
+        fitting = isinstance(value, list) and all(type(item) is int for item in items)
+    else:
+        talk = what == "chat" and isinstance(value, list) and all(isinstance(item, dict) for item in items)
+        fitting = value is None or isinstance(value, str) or talk
+    return None if fitting else _kind(value)
+
+
+_KINDS = {
+    "dict": "an object", "list": "a list", "int": "a number", "float": "a number", "str": "a string",
+    "bool": "a truth value",
+}  # fmt: skip
 
 
 def _kind(value: Any) -> str:
-    return {"list": "a list", "int": "a number", "float": "a number", "str": "a string", "bool": "a truth value"}.get(
-        type(value).__name__, "nothing"
-    )
+    return _KINDS.get(type(value).__name__, "nothing")
 
 
 def _damaged(shard: Shard, number: int, what: str, hint: str = "Correct or remove this row.") -> FormatError:

@@ -32,8 +32,8 @@ from saewidgets.activations.documents import (
     arrow_columns,
     choose_column,
     chunked,
-    fits,
     kind_of,
+    other_type,
 )
 from saewidgets.activations.text_files import documents_of, read_documents
 from saewidgets.activations.tokenfiles import METADATA, equal_lengths, parse_metadata
@@ -266,9 +266,9 @@ class Dataset(Corpus):
         rows = self._builder.as_streaming_dataset(split=self._config.split)
         if (features := rows.features) is None:  # neither the card nor the first file says it
             first: dict[str, Any] = next(iter(rows), {})
-            columns = {name: fits(self._what, value) for name, value in first.items()}
+            columns = {name: other_type(self._what, value) for name, value in first.items()}
         else:
-            columns = arrow_columns(features.arrow_schema, self._what)
+            columns = arrow_columns(features.arrow_schema, self._what, self._column)
         column = choose_column(self._what, columns, self._column, self._config.path)
         rows = rows.select_columns([column])
         before = 0

@@ -5,6 +5,8 @@ scale = max |x| / 127² and q = sign(x) · round(127 · √(|x| / max |x|)), so 
 closer near zero: the few large dimensions of a residual stream set the scale, and the others keep their digits.
 """
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -41,6 +43,17 @@ def stored(rows: Tensor, dtype: str, what: str) -> Tensor:
             hint='Use dtype="bfloat16" or "float32".',
         )
     return (_quantised(found) if dtype == "int8" else found).cpu()
+
+
+def usable_norms(total: float, what: str) -> float:
+    """`total`, the sum of the norms of some rows. Raises `ConfigError` if it is not finite: the numbers are finite, but
+    their squares are not, so that no SAE can be trained on them."""
+    if math.isfinite(total):
+        return total
+    raise ConfigError(
+        f"{what} are so large that their norm overflows.", where="hook_names",
+        hint="The model is damaged or not trained there: choose another hook point, or load it in another precision.",
+    )
 
 
 def _quantised(rows: Tensor) -> Tensor:

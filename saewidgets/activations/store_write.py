@@ -27,7 +27,7 @@ from torch import Tensor
 
 from saewidgets.activations.packed import PackedTokens
 from saewidgets.activations.packing import tokenizer_fingerprint
-from saewidgets.activations.row_format import row_bytes, stored
+from saewidgets.activations.row_format import row_bytes, stored, usable_norms
 from saewidgets.activations.shuffle import Numbers, spread
 from saewidgets.activations.store import (
     PROGRESS,
@@ -133,8 +133,9 @@ class CapturedRows:
             for name, activation in found.items():
                 flat = activation.reshape(-1, activation.shape[-1])
                 kept = torch.from_numpy(~special.reshape(-1)).to(flat.device)
-                norms[name] = float(flat.float().norm(dim=-1).double()[kept].sum())
-                rows[name] = stored(flat, self.plan.facts.dtype, f"The model's activations at {name}")
+                what = f"The model's activations at {name}"
+                rows[name] = stored(flat, self.plan.facts.dtype, what)
+                norms[name] = usable_norms(float(flat.float().norm(dim=-1).double()[kept].sum()), what)
             yield Piece(rows, norms, tokens, special.reshape(-1))
 
     def _plan(self, n: int, held: int) -> StorePlan:

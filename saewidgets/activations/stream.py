@@ -135,6 +135,10 @@ Batch = Tensor | tuple[Tensor, Tensor]
 _SCALE_ROWS = 8192  # rows whose norms are taken at once
 
 
+def _ignore(filled: int, window: int) -> None:
+    """Nobody is told of windows."""
+
+
 class RowWindows(ABC):
     """Windows of rows at one or several hook points, each shuffled and cut into batches.
 
@@ -145,6 +149,8 @@ class RowWindows(ABC):
         tokens_per_epoch: kept rows in one pass over the training contexts.
         train, validation: context numbers.
         device: where batches go.
+        filled: rows that are there of the window that is filled now.
+        on_fill: called with `filled` and `window` while a batch waits for its window, and once it is whole.
     """
 
     _more = "Give more text"
@@ -170,6 +176,8 @@ class RowWindows(ABC):
                 f"There are {self.tokens_per_epoch:,} training tokens, fewer than one batch of {self.batch_size:,}.",
                 where="corpus", hint=f"{self._more}, or lower Batch size{self._rule.advice}.",
             )
+        self.filled = 0
+        self.on_fill: Callable[[int, int], None] = _ignore
         self._scales: dict[str, float] = {}
         self._covariances: dict[str, Covariance] = {}
         self._readers = 0
@@ -215,6 +223,14 @@ class RowWindows(ABC):
         """
         per_window = self.window // self.batch_size
         number, first = divmod(start, per_window)
+        has_waited = False
+
+        def waiting() -> None:
+            nonlocal has_waited
+            check()
+            has_waited = True
+            self.on_fill(min(self.filled, self.window - 1), self.window)
+
         self._readers += 1
         try:
             while True:
@@ -222,7 +238,10 @@ class RowWindows(ABC):
                 order = torch.from_numpy(shuffled).to(self._place)
                 for index in range(first, per_window):
                     chosen = order[index * self.batch_size : (index + 1) * self.batch_size]
-                    rows = self._hold(number, check)
+                    rows = self._hold(number, waiting)
+                    if has_waited:
+                        has_waited = False
+                        self.on_fill(self.window, self.window)
                     yield tuple(handed_over(rows[name], chosen, self.device) for name in hook_names)
                 number, first = number + 1, 0
         finally:
@@ -339,6 +358,7 @@ class Windows(RowWindows):
             self._rows = _Rows(self, first)
         try:
             while filled < self.window:
+                self.filled = filled
                 filled += self._rows.fill({name: target[filled:] for name, target in targets.items()}, check)
         except BaseException:
             self._rows = None  # half a window: the next reader starts anew

@@ -69,12 +69,21 @@ def documents_of(row: ShardRow, what: What, source: str) -> list[Document]:
     if what == "chat":
         turns = _turns(row, source)
         return [Document("", source, turns=turns)] if turns else []
-    if not isinstance(row.value, str):
+    text = row.value
+    if isinstance(text, bytes):
+        try:
+            text = text.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise FormatError(
+                f"Row {row.number:,} holds bytes that are not UTF-8 text.", where=source,
+                hint="Choose a column with text, or write the column as strings.",
+            ) from error
+    if not isinstance(text, str):
         raise FormatError(
-            f"Row {row.number:,} holds {type(row.value).__name__} where text is expected.", where=source,
+            f"Row {row.number:,} holds {type(text).__name__} where text is expected.", where=source,
             hint="Correct or remove this row.",
         )
-    return list(pieces(readable_text(row.value), source))
+    return list(pieces(readable_text(text), source))
 
 
 def readable_text(text: str) -> str:
@@ -133,7 +142,9 @@ def find_files(path: Path, suffixes: tuple[str, ...]) -> list[Path]:
                     "This link leads out of the folder of the dataset.", where=str(entry),
                     hint="Remove it, or name the file it points to as a dataset of its own.",
                 )
-        files += [Path(folder, name) for name in names if name.lower().endswith(suffixes) and not name.startswith(".")]
+        hidden = (".", "cache-")  # what `datasets` keeps beside the files of `save_to_disk`
+        names = [name for name in names if name.lower().endswith(suffixes) and not name.startswith(hidden)]
+        files += [Path(folder, name) for name in names]
     if not files:
         raise NotFoundError(
             "This folder holds no text.", where=str(path), hint=f"Files ending in {', '.join(suffixes)} are read."
@@ -164,6 +175,9 @@ def _read_text(file: Path, encoding: str) -> Iterator[Document]:
         found = "The text is"
         if isinstance(error, UnicodeDecodeError):  # else no single byte is wrong: UTF-16 without a byte-order mark, say
             place = read - len(error.object) + error.start
+            if place == 0 and error.object[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+                hint = 'Give its encoding: TextCorpus(path, encoding="utf-16").'
+                raise FormatError("The text is UTF-16.", where=str(file), hint=hint) from error
             found = f"Byte 0x{error.object[error.start]:02x} at position {place:,} is"
         raise FormatError(
             f"{found} not {encoding} ({getattr(error, 'reason', error)}).", where=str(file),
@@ -174,7 +188,7 @@ def _read_text(file: Path, encoding: str) -> Iterator[Document]:
 LONG = 1 << 22  # bytes of files from which on they are packed as far as needed, not whole
 HASHED = 1 << 28  # bytes of files up to which they are recognised by their text
 SUFFIXES = (
-    ".txt", ".md", ".jsonl", ".jsonl.gz", ".jsonl.zst", ".ndjson", ".ndjson.gz", ".ndjson.zst", ".parquet",
+    ".txt", ".md", ".jsonl", ".jsonl.gz", ".jsonl.zst", ".ndjson", ".ndjson.gz", ".ndjson.zst", ".parquet", ".arrow",
 )  # fmt: skip
 
 

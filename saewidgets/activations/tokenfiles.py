@@ -108,7 +108,7 @@ def _of_archive(path: Path, column: str | None) -> Any:
 def _name_of(arrays: list[str], column: str | None, path: Path) -> str:
     if column is None and len(arrays) == 1:
         return arrays[0]
-    return choose_column("tokens", dict.fromkeys(arrays, True), column, str(path))
+    return choose_column("tokens", dict.fromkeys(arrays), column, str(path))
 
 
 METADATA = "sae_lens.json"  # written by SAELens' PretokenizeRunner

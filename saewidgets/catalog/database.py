@@ -245,6 +245,8 @@ class Database:
         self.engine = engine
         weakref.finalize(self, engine.dispose).atexit = False
         self.name = name
+        self._file = sqlite_path(engine.url)
+        self._inode: int | None = None  # of the file, once it was written
         # SQLite's busy handler is not fair: threads of this process take turns here instead.
         self._turn = threading.Lock() if engine.dialect.name == "sqlite" else nullcontext()
         self._alone, self._beside = (
@@ -259,6 +261,7 @@ class Database:
     def write(self, fn: Callable[[Session], T], patience: float = PATIENCE, alone: bool = True) -> T:
         """Run `fn` in one transaction; again from the start if the database was busy, for `patience` seconds. No other
         writes meanwhile, unless `alone` is False: then others may, where the database can, and `fn` locks its rows."""
+        self._require_file()
         writing = self._alone if alone else self._beside
         deadline = time.monotonic() + patience
         pause = 0.02
@@ -271,6 +274,21 @@ class Database:
                     raise
             time.sleep(pause)
             pause = min(0.5, pause * 2)
+
+    def _require_file(self) -> None:
+        """Raise `CatalogError` if the file is gone: SQLite would go on to write one that nobody can open again."""
+        if self._file is None:
+            return
+        try:
+            inode = os.stat(self._file).st_ino
+        except OSError:
+            inode = None
+        self._inode = self._inode or inode
+        if inode is None or inode != self._inode:
+            raise CatalogError(
+                "The workspace was deleted or moved while it was open: its catalog is gone.", where=self.name,
+                hint="Put the folder back, or close this workspace and open another. Nothing is stored until then.",
+            )
 
     def close(self) -> None:
         self.engine.dispose()

@@ -66,6 +66,13 @@ class FeatureQueries:
             labelled, starred = session.execute(query.where(origin.owns(FeatureRow))).one()
         return int(labelled), int(starred)
 
+    def labelled(self, origin: Origin, standing: int) -> set[int]:
+        """The latents that have a label of at most this `standing`. Failures do not count."""
+        query = select(FeatureRow.neuron_index).join(LabelRow, LabelRow.feature_id == FeatureRow.id)
+        query = query.where(origin.owns(FeatureRow), LabelRow.standing <= standing, LabelRow.error == "")
+        with self._database.read() as session:
+            return set(session.scalars(query.distinct()))
+
     def labels(self, origin: Origin, indices: Iterable[int] | None = None) -> Records[LabelRecord]:
         """All labels of these latents (None: of all): by latent, and of each the one that counts first. Failures come
         last."""

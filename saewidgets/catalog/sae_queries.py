@@ -285,6 +285,11 @@ class SAEQueries:
 
         return self._database.write(write)
 
+    def require_unused(self, sae_id: str) -> None:
+        """Raises `StateError` while a job that has not ended uses it."""
+        with self._database.read() as session:
+            _refuse_used(session, find(session, SAERow, sae_id))
+
     def _looked_at(self, path: str | Path, names: Iterable[str] | None = None) -> tuple[dict[str, Any] | None, int]:
         """What a row keeps of the files in a folder, and their bytes; None and 0 if there is no such folder."""
         folder = Path(self._files.absolute(self._files.stored(path)))

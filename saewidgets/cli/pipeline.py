@@ -37,12 +37,13 @@ _ROUNDS = 2
 """Captures of one command: a second one where the first shows that the model is another than that of earlier stores."""
 
 
-def _texts(paths: list[str] | None) -> list[str] | None:
-    """Found missing before hours of training."""
+def _require_texts(paths: list[str] | None) -> None:
+    """Raise `NotFoundError` for a missing file before hours of training."""
     for path in paths or ():
         if path != "demo" and not Path(path).expanduser().exists():
-            raise NotFoundError("There is no such file or folder.", where=f"--texts {path}")
-    return paths
+            raise NotFoundError(
+                "There is no such file or folder.", where=f"--texts {path}", hint="Check the path of the text."
+            )
 
 
 @command(settings=SETTINGS, quiet=True)
@@ -64,7 +65,7 @@ def pipeline(
     texts: Annotated[
         list[str] | None,
         Option(
-            "--texts", metavar="FILE", callback=_texts,
+            "--texts", metavar="FILE",
             help="With --interpret: the text to read, repeatable; else as in training.",
         ),
     ] = None,
@@ -79,6 +80,7 @@ def pipeline(
          "Leave it out."),
         (interpret or not texts, "--texts", "This is the text that features are interpreted with.", "Add --interpret."),
     )  # fmt: skip
+    _require_texts(texts)
     require_one({"--config": config, "--template": template, "--preset": preset})
     if cache_dir is not None:
         session.home = cache_dir.expanduser().absolute()

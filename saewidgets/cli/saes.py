@@ -130,12 +130,18 @@ def push(
     license: Annotated[
         str, Option(metavar="ID", help="The licence of a new model card as the hub spells it, e.g. mit.")
     ] = "unknown",
+    base_model: Annotated[
+        str | None,
+        Option(metavar="OWNER/NAME", help='The SAE\'s model on the hub, asked for if it is a folder; "" names none.'),
+    ] = None,
     public: Annotated[bool, Option("--public", help="Make the repository public; a new one is private.")] = False,
 ) -> None:
     """Publish an SAE on the Hugging Face hub, with a model card."""
     library = session.workspace.saes
     record = library.find(sae)
-    url = library.push_to_hub(record.id, repo, token=session.token, private=not public, path=path, license=license)
+    url = library.push_to_hub(
+        record.id, repo, token=session.token, private=not public, path=path, license=license, base_model=base_model
+    )
     data = {"id": record.id, "repo_id": repo, "path": path, "url": url}
     answer(data, f"Published {record.name}: {url}")
 

@@ -43,6 +43,13 @@ class Config(BaseModel, metaclass=Meta):
         except ValidationError as error:
             raise to_config_error(error, cls) from error
 
+    def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
+        """Only what differs from the defaults: `repr` and notebooks show it."""
+        for name, value in super().__repr_args__():
+            field = type(self).model_fields.get(name or "")
+            if field is None or field.is_required() or value != field.get_default(call_default_factory=True):
+                yield name, value
+
     def to_data(self) -> dict[str, Any]:
         """Plain JSON data; `from_data` of it is equal to this."""
         return self.model_dump(mode="json")

@@ -326,6 +326,11 @@ def as_corpus(value: Any) -> Any:
     (``"owner/name"``, see `parsed`), or one of the models above."""
     if isinstance(value, str):
         return parsed(value)
+    if type(value).__module__.partition(".")[0] == "datasets":
+        raise ConfigError(
+            f"A {type(value).__name__} object is not a corpus: a run has to find its text again.", where="corpus",
+            hint='Save it and give the folder: dataset.save_to_disk("texts") and corpus="texts"; or give its hub id.',
+        )
     return {"kind": "text", "files": value} if isinstance(value, Path | list | tuple) else value
 
 

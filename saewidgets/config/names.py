@@ -3,8 +3,9 @@
 import os
 import re
 import unicodedata
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
+from typing import Any
 
 from saewidgets.errors import ConfigError
 
@@ -44,6 +45,23 @@ def is_local(name: str) -> bool:
     """Whether `name` means files on this machine rather than a hub id: it is "demo", a path or a folder that exists."""
     looks_like_path = name.startswith((".", "~", "/", os.sep)) or name.count("/") > 1 or "\\" in name
     return name == "demo" or looks_like_path or os.path.isdir(name)  # False where no folder can have such a name
+
+
+_PATH = re.compile(r"(?:~|\.{1,2}|[A-Za-z]:)?[/\\][^\n]*")
+
+
+def shown_model(name: str) -> str:
+    """The name of a model as lists and published files have it: of a folder its own name, not where it is."""
+    return re.split(r"[/\\]", name.rstrip("/\\"))[-1] if _PATH.fullmatch(name) else name
+
+
+def without_paths(data: Any, names: Mapping[str, str] | None = None) -> Any:
+    """JSON data with `names` (a text → what replaces it), and every other path as the name of its file or folder."""
+    if isinstance(data, Mapping):
+        return {key: without_paths(value, names) for key, value in data.items()}
+    if isinstance(data, list):
+        return [without_paths(each, names) for each in data]
+    return ((names or {}).get(data) or shown_model(data)) if isinstance(data, str) else data
 
 
 def as_recorded(name: str) -> str:

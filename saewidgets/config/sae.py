@@ -155,6 +155,9 @@ class FixedK(SAEConfig):
     @model_validator(mode="after")
     def _k_fits(self) -> Self:
         hint = f"Enter 1{f' to {self.d_sae:,}' * (self.d_sae > 1)}{'; 32 is usual' * (self.d_sae >= 32)}."
+        if self.k == type(self).model_fields["k"].default:  # then d_sae was chosen
+            fewest = f"Enter at least {self.k:,}, or lower Active latents (k)."
+            require((self.k <= self.d_sae, "d_sae", f"d_sae is {self.d_sae:,} but k is {self.k:,}.", fewest))
         require((self.k <= self.d_sae, "k", f"k is {self.k:,} but d_sae is {self.d_sae:,}.", hint))
         return self
 

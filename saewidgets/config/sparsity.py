@@ -40,7 +40,7 @@ class _Law:
             return float("inf")
         return float(self.l0 * (coefficient * (_WIDTH / d) ** self.width) ** -self.power)
 
-    def coefficient(self, l0: float, d: int) -> float:
+    def coefficient(self, l0: float, d: float) -> float:
         return float((d / _WIDTH) ** self.width * (l0 / self.l0) ** (-1 / self.power))
 
 
@@ -52,8 +52,8 @@ _LAWS = {
 }
 
 
-def coefficient_for(architecture: str, l0: float, d: int) -> float:
-    """The coefficient that leads to about `l0` active latents at a width of `d`."""
+def coefficient_for(architecture: str, l0: float, d: float) -> float:
+    """The coefficient that leads to about `l0` active latents at a width of `d`, or a squared mean norm of `d`."""
     return _LAWS[architecture].coefficient(l0, d)
 
 

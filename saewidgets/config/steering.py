@@ -99,7 +99,8 @@ def feature_fields(features: Any) -> list[dict[str, Any]]:
 
     Args:
         features: each a `SteeringFeature`, its fields as a mapping, or a tuple ``(index, strength)``,
-            ``(index, strength, mode)``, ``(sae, index, strength)`` or ``(sae, index, strength, mode)``.
+            ``(index, strength, mode)``, ``(sae, index, strength)`` or ``(sae, index, strength, mode)``. A
+            `FeatureRecord` stands for ``sae, index``.
 
     Raises:
         ConfigError: not a list, or one of them has another form.
@@ -118,6 +119,8 @@ def _fields(item: Any, where: str) -> dict[str, Any]:
     else:
         parts = list(item) if isinstance(item, tuple | list) else []
         own = parts.pop(0) if parts and not hasattr(parts[0], "__index__") else None
+        if own is not None and isinstance(own_index := getattr(own, "index", None), int):  # the record of a feature
+            own, parts = own.sae_id or own.training_id, [own_index, *parts]
         if len(parts) not in (2, 3):
             raise ConfigError(f"Not a feature: {shown(item)}.", where=where, hint=_FORMS)
         found = {"sae": own} | dict(zip(("index", "strength", "mode"), parts, strict=False))

@@ -262,7 +262,12 @@ class EvaluationConfig(Config):
     )
     tokens: Sample | None = Field(
         default=None, title="Evaluation tokens",
-        description="Held-out tokens per evaluation. Empty: up to 16,384, as many as these 5 % allow.",
+        description="Held-out tokens per evaluation. Empty: 16,384, or 8,192 in a short run.",
+    )
+    ce_tokens: Sample | None = Field(
+        default=None, title="Cross-entropy tokens",
+        description="How many of them the cross-entropy is measured on. Empty: as many as these 5 % allow, or all if "
+        "Evaluation tokens is set.",
     )
 
 

@@ -136,35 +136,40 @@ class Evaluator:
         cross_entropy: bool = True,
         divergence: bool = False,
         mean_ablation: bool = False,
+        ce_contexts: int | None = None,
         check: Check = None,
     ) -> list[tuple[dict[str, float], Tensor]]:
-        """Evaluate SAEs on the same contexts; arguments as in `evaluate`. Returns of each the numbers that `evaluate`
-        lists, and the density of its latents, ``[d_sae]`` float64 on the CPU."""
+        """Evaluate SAEs on the same contexts; arguments as in `evaluate`. The first `ce_contexts` of them also count
+        in the cross-entropies and divergences (None: all). Returns of each the numbers that `evaluate` lists, and the
+        density of its latents, ``[d_sae]`` float64 on the CPU."""
         lm = self.lm
         placed = [PlacedSAE(s.sae, lm, s.hook_name, s.hook_name_out, s.scaler) for s in subjects]
         check_context(lm.name, lm.context, contexts.shape[-1], "contexts")
         losses = self.losses if cross_entropy and lm.is_causal else None
-        batches = Batches(lm, contexts, rule or TokenMask(), batch_size, losses, check)
+        rule = rule or TokenMask()
         with ExitStack() as stack:
             for each in subjects:
                 stack.enter_context(evaluating(each.sae))
             stack.enter_context(torch.no_grad())
             if losses is None:
-                return self._reconstructions(placed, batches)
+                self._reconstruct(placed, Batches(lm, contexts, rule, batch_size, None, check))
+                return [_found(each) for each in placed]
+            first, rest = contexts[:ce_contexts], contexts[len(contexts[:ce_contexts]) :]
             known = [None if divergence else each.baseline for each in subjects]
-            return _Pass(self, placed, known, batches, divergence, mean_ablation).run()
+            batches = Batches(lm, first, rule, batch_size, losses, check)
+            measured = _Pass(self, placed, known, batches, divergence, mean_ablation)
+            if len(rest):
+                self._reconstruct(placed, Batches(lm, rest, rule, batch_size, None, check))
+            return measured.run()
 
-    def _reconstructions(
-        self, placed: Sequence[PlacedSAE], batches: Batches
-    ) -> list[tuple[dict[str, float], Tensor]]:
-        """Without the cross-entropy; the model is not run further than that takes."""
+    def _reconstruct(self, placed: Sequence[PlacedSAE], batches: Batches) -> None:
+        """Measure the reconstructions alone; the model is not run further than that takes."""
         names = list(_points(placed))
         for ids, kept, _ in batches:
             batches.run_check()
             trace = self.reached(names, ids, lambda ids=ids: ForwardTrace(capture(self.lm.model, names, ids), {}))  # type: ignore[misc]
             for each in placed:
                 each.take(trace.found, kept)
-        return [_found(each) for each in placed]
 
 
 def _points(placed: Sequence[PlacedSAE]) -> dict[str, HookPoint]:
@@ -201,7 +206,7 @@ class _Pass:
         self._resumable = {name for name, p in self._written.items() if several and evaluator.resumes(p)}
         # What a single SAE makes of the activations goes into the very forward that computes them.
         self._within = not self._unknown and not self._means and not self._resumable
-        self._predictions = 0
+        self._predictions, self._positions = 0, 0
         # Of the model itself ("clean"), of the zero and mean ablation of a place, and of each SAE by its number.
         self._loss: defaultdict[object, float] = defaultdict(float)
         self._kl: defaultdict[object, float] = defaultdict(float)
@@ -209,6 +214,7 @@ class _Pass:
     def run(self) -> list[tuple[dict[str, float], Tensor]]:
         for ids, kept, counted in self._batches:
             self._predictions += int(counted[:, 1:].sum())
+            self._positions += int(kept.sum())
             (self._spliced if self._within else self._resumed)(ids, kept, counted)
         return [self._result(number, placed) for number, placed in enumerate(self._placed)]
 
@@ -267,14 +273,14 @@ class _Pass:
         if known is None:
             known = Baseline(ratio(self._loss["clean"], n), ratio(self._loss["zero", name], n))
         result |= {"ce_loss_clean": known.clean, "ce_loss_sae": by_sae, "ce_loss_zero": known.zero}
+        result["ce_tokens"] = float(n)
         result["ce_loss_delta"] = by_sae - known.clean
         result["ce_loss_score"] = ce_loss_score(known.clean, by_sae, known.zero)
         if self._means:
             result["ce_loss_mean"] = by_mean = ratio(self._loss["mean", name], n)
             result["ce_loss_score_mean_ablation"] = ce_loss_score(known.clean, by_sae, by_mean)
         if self._divergence:
-            tokens = placed.stats.n_tokens
-            kl_sae, kl_zero = self._kl[number] / tokens, self._kl["zero", name] / tokens
+            kl_sae, kl_zero = (ratio(self._kl[key], self._positions) for key in (number, ("zero", name)))
             result |= {"kl_div_sae": kl_sae, "kl_div_zero": kl_zero, "kl_div_score": kl_div_score(kl_sae, kl_zero)}
         return result, density
 
@@ -337,8 +343,9 @@ def evaluate(
 
     Returns:
         The numbers of `saewidgets.evaluation.metrics`; `ce_loss_clean`, `ce_loss_sae`, `ce_loss_zero` (nats per token),
-        `ce_loss_delta` = sae − clean, `ce_loss_score`; `ce_loss_mean` and `ce_loss_score_mean_ablation`; `kl_div_sae`,
-        `kl_div_zero` (nats per position), `kl_div_score`. A ratio of which the denominator is zero is nan.
+        `ce_loss_delta` = sae − clean, `ce_loss_score`, and `ce_tokens`, the number of predictions; `ce_loss_mean` and
+        `ce_loss_score_mean_ablation`; `kl_div_sae`, `kl_div_zero` (nats per position), `kl_div_score`. A ratio of which
+        the denominator is zero is nan.
 
     Raises:
         HookError: the model has no such hook point.

@@ -6,8 +6,8 @@ It is an extraction that is kept in memory: the statistics and examples are thos
 import html
 import math
 from collections import Counter, UserList
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -27,6 +27,7 @@ from saewidgets.sae import SAE
 
 _PER_INTERVAL = 2  # examples from each interval of activations: 32 say what a latent does besides its peaks
 _LEAST_EXAMPLES = 10  # fewer say too little about a latent
+_NEXT = 40  # latents that are looked at for each one that is lacking
 _DENSE = 0.01  # a latent that fires on more than this share of all tokens rarely has a plain meaning
 _PLAIN = {"word": 1.0, "number": 1.0, "stem": 0.7, "previous": 0.9, "following": 0.85, "words": 0.6}
 _SAME_KIND = 0.95  # each latent already chosen for the same kind of reason makes the next such one less wanted
@@ -70,11 +71,15 @@ class Feature:
 
 
 class FeatureList(UserList[Feature]):
-    """Some latents, readable as text and in a notebook."""
+    """Some latents, readable as text and in a notebook; `note` explains the choice where it needs an explanation."""
+
+    def __init__(self, features: Iterable[Feature] = (), note: str = "") -> None:
+        super().__init__(features)
+        self.note = note
 
     def to_text(self) -> str:
         """Plain text: a line per latent, below it its snippets with the firing token marked «so»."""
-        return "\n\n".join(map(str, self)) or "no latents"
+        return "\n\n".join([*map(str, self), *filter(None, [self.note])]) or "no latents"
 
     __str__ = to_text
     __repr__ = to_text
@@ -84,7 +89,8 @@ class FeatureList(UserList[Feature]):
         return [asdict(item) | {"label": item.label} for item in self]
 
     def _repr_html_(self) -> str:
-        return "".join(item._repr_html_() for item in self) or "<p>no latents</p>"
+        note = f"<p><small>{html.escape(self.note)}</small></p>" if self.note else ""
+        return "".join(item._repr_html_() for item in self) + note or "<p>no latents</p>"
 
 
 class FeatureReading:
@@ -145,17 +151,47 @@ class FeatureReading:
         share of examples from all activations that it holds for), times factors that prefer rare latents over common
         ones, long words over short ones, and one word over a choice of several. Latents named by the same kind of
         reason (the word itself, the word before it, …) make each other less wanted, so that the kinds mix.
+
+        If there are fewer candidates than `n`, the next best latents follow: those with a description, then the rarest
+        without one. The `note` of the list explains this.
         """
-        fitting = (self.context_counts >= _LEAST_EXAMPLES) & (self.density <= _DENSE)
+        enough = self.context_counts >= _LEAST_EXAMPLES
+        chosen: list[Feature] = []
+        self._add_plainest(chosen, np.flatnonzero(enough & (self.density <= _DENSE)), n, examples, least=examples)
+        candidates = len(chosen)
+        if candidates == n:
+            return FeatureList(chosen)
+        others = np.setdiff1d(np.flatnonzero(self.firing_counts), [each.index for each in chosen])
+        order = np.lexsort((self.density[others], ~enough[others]))
+        others = others[order[: _NEXT * n]]  # to describe all of a wide SAE would take minutes
+        self._add_plainest(chosen, others, n, examples, least=1)
+        for index in others.tolist():
+            if len(chosen) < n and (feature := self.feature(index, examples)).naming is None:
+                chosen.append(feature)
+        sparse = int((self.firing_counts > 0).sum() - (self.density > _DENSE).sum())
+        is_dense = sparse < max(n, self.n_latents / 10)
+        advice = "use more latents or a smaller k" if is_dense else "train longer or read more text"
+        note = (
+            f"Sparse and easy to describe: {candidates} of these {len(chosen)} latents; the others are the next best. "
+            f"Latents that fire on at most {100 * _DENSE:g} % of the tokens: {sparse:,} of {self.n_latents:,}. "
+            f"For clearer latents, {advice}."
+        )
+        return FeatureList(chosen, note if len(chosen) > candidates else "")
+
+    def _add_plainest(
+        self, chosen: list[Feature], indices: npt.NDArray[np.int64], n: int, examples: int, *, least: int
+    ) -> None:
+        """Add to `chosen`, up to `n`, those of these latents that have a description and at least `least` examples, the
+        plainest first, each with up to `examples`."""
         scored: list[tuple[float, Feature, Naming]] = []
-        for index in np.flatnonzero(fitting).tolist():
+        for index in indices.tolist():
             feature = self.feature(index)
-            if feature.naming is not None and len(feature.examples) >= examples:
+            if feature.naming is not None and len(feature.examples) >= least:
                 scored.append((_clarity(feature, feature.naming), feature, feature.naming))
         scored.sort(key=lambda one: (-one[0], one[1].index))
-        chosen: list[Feature] = []
-        kinds: Counter[str] = Counter()
-        used: set[str] = set()
+        names = [each.naming for each in chosen if each.naming is not None]
+        kinds = Counter(naming.kind for naming in names)
+        used = {word[:4] for naming in names for word in naming.words}
         while scored and len(chosen) < n:
             best = max(scored, key=lambda one: one[0] * _SAME_KIND ** kinds[one[2].kind])
             scored.remove(best)
@@ -163,8 +199,7 @@ class FeatureReading:
             if not used & stems:
                 used |= stems
                 kinds[best[2].kind] += 1
-                chosen.append(self.feature(best[1].index, examples))
-        return FeatureList(chosen)
+                chosen.append(replace(best[1], examples=best[1].examples[:examples]))
 
     def _snippets(self, kind: str, index: int) -> list[FiringSnippet]:
         length = self.contexts.shape[1]
@@ -181,8 +216,8 @@ class FeatureReading:
 def _clarity(feature: Feature, naming: Naming) -> float:
     word = naming.words[0]
     length = sum(c.isalpha() for c in word) if naming.kind != "number" else 4
-    # 1 for what fires on one token in a thousand or less, 0.3 for one in a hundred.
-    rare = min(1.0, 1 - 0.7 * max(0.0, 3 + math.log10(feature.density)))
+    # 1 for what fires on one token in a thousand or less, 0.3 for one in a hundred, 0.01 for one in ten or more.
+    rare = max(0.01, min(1.0, 1 - 0.7 * max(0.0, 3 + math.log10(feature.density))))
     holds = naming.share * (0.5 + 0.5 * naming.random_share)
     return holds * rare * min(1.0, 0.5 + 0.1 * length) * _PLAIN[naming.kind]
 

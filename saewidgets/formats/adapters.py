@@ -10,6 +10,7 @@ from pydantic import Field
 from torch import Tensor
 
 from saewidgets.errors import FormatError
+from saewidgets.formats import unused
 from saewidgets.formats.archives import PickledDict, read_pickled
 from saewidgets.formats.format import (
     LINEAR,
@@ -32,7 +33,7 @@ from saewidgets.formats.format import (
     pt_header,
 )
 from saewidgets.formats.source import FolderSource, Source, checked, encoded, plain, read_yaml
-from saewidgets.formats.tensors import read_header
+from saewidgets.formats.tensors import Header, read_header
 
 # --- Two linear layers -----------------------------------------------------------------------------------------------
 #
@@ -77,6 +78,7 @@ DEEPSEEK_R1 = _linear_pt(
 
 _OPENAI = re.compile(r"(\d{1,4})\.pt")
 _OPENAI_NAMES = {"W_enc": "encoder.weight", "b_enc": "latent_bias", "W_dec": "decoder.weight", "b_dec": "pre_bias"}
+_OPENAI_SETTINGS = ("activation", "activation_state_dict")
 _OPENAI_HOOKS = {
     "resid_post_mlp": "blocks.{}.hook_resid_post", "resid_post_attn": "blocks.{}.hook_resid_mid",
     "resid_delta_mlp": "blocks.{}.hook_mlp_out", "resid_delta_attn": "blocks.{}.hook_attn_out",
@@ -91,9 +93,9 @@ def _openai(source: Source) -> ReadPlan:
     hook = next((_OPENAI_HOOKS[site[1]] for site in sites if layer and site and site[1] in _OPENAI_HOOKS), None)
     found = read_pickled(source, file) if isinstance(source, FolderSource) else None
     architecture, settings = (None, {}) if found is None else _openai_activation(found)
+    header = None if found is None else found.header(besides={*_OPENAI_SETTINGS, *unused.OPENAI})
     return ReadPlan(
-        files=(file,), header=None if found is None else found.header(), names=_OPENAI_NAMES, transposed=MATRICES,
-        extra=True,  # statistics of training are kept beside
+        files=(file,), header=header, names=_OPENAI_NAMES, transposed=MATRICES, unused=unused.OPENAI,
         architecture=architecture, model="gpt2" if "gpt2-small" in parts else None,
         hook_name=hook.format(layer[1]) if hook and layer else None, settings=settings,
         config={} if found is None else found.plain(),
@@ -107,6 +109,7 @@ def _openai_activation(found: PickledDict) -> tuple[str, dict[str, Any]]:
     name, state = data.get("activation"), data.get("activation_state_dict")
     state = state if isinstance(state, dict) else {}
     settings: dict[str, Any] = {"apply_b_dec_to_input": True}
+    PickledDict(f"{found.where}: activation_state_dict", state).require_known(("k", "postact_fn"))
     if name == "ReLU":
         return "standard", settings
     k, after = state.get("k"), state.get("postact_fn", "ReLU")
@@ -140,6 +143,7 @@ def _ghosttrack(source: Source) -> ReadPlan:
     header, config = None, dict[str, Any]()
     if isinstance(source, FolderSource):
         found = read_pickled(source, file)
+        found.require_known(unused.GHOSTTRACK)
         header, data = found.within("model_state_dict").header(), found.plain()
         # without optimiser, schedule and history
         config = {key: data[key] for key in ("layer_idx", "epoch", "best_loss", "config") if key in data}
@@ -180,6 +184,7 @@ _CONNOR_ROB = re.compile(r"([A-Za-z0-9\-]{1,60})_L([0-9]{1,4})_Hcat_z_[\w.+\-]{1
 
 
 class _ConnorRob(FileSettings):
+    ignored = unused.CONNOR_ROB
     act_size: Width
     dict_size: Width
     act_name: str | None = Field(default=None, pattern=r"^blocks\.[0-9]{1,4}\.attn\.hook_z$")
@@ -242,22 +247,30 @@ QWEN_SCOPE = Format("qwen_scope", named(_QWEN_SCOPE), _qwen_scope, single_file=T
 
 # --- Transcoders as circuit-tracer reads them (mwhanna's and mntss'): ``layer_{L}.safetensors`` ----------------------
 #
-#     f = relu(x @ W_encᵀ + b_enc)          ŷ = f @ W_dec + b_dec [+ x @ W_skipᵀ]
+#     f = act(x @ W_encᵀ + b_enc)          ŷ = f @ W_dec + b_dec [+ x @ W_skipᵀ]
 #
 # W_enc is [d_sae, d_in]. W_dec is [d_sae, d_out] today and was the other way in the first files; where both widths are
-# the same, nothing tells which. ``config.yaml`` beside the files says model and hook points. Without it the name of the
-# repository says the model of mwhanna's, which read what goes into the MLP.
+# the same, nothing tells which. act is a top-k if the file has a tensor ``k`` or ``config.yaml`` says so, a JumpReLU if
+# the file has thresholds, else a ReLU. circuit-tracer's top-k passes negative values on if fewer than k are positive;
+# they are 0 here. ``config.yaml`` beside the files says model and hook points. Without it the name of the repository
+# says the model of mwhanna's, which read what goes into the MLP.
 
 _TRACER = re.compile(r"layer_([0-9]{1,4})\.safetensors")
 _TRACER_CONFIG = "config.yaml"
 _TRACER_QWEN = re.compile(r"mwhanna[/+\-]+qwen3-([0-9]{1,3}(?:\.[0-9])?)b-transcoders")
 _TRACER_HOOK = r"^[a-zA-Z_][\w.]{0,60}$"
+_TRACER_THRESHOLD = "activation_function.threshold"
+_TRACER_K = {"crv-8b-instruct-transcoders": 128}  # repository → k, which circuit-tracer knows and its files do not say
 
 
 class _Tracer(FileSettings):
+    ignored = unused.CIRCUIT_TRACER
     model_name: str | None = Field(default=None, max_length=200)
+    model_kind: Literal["transcoder_set"] | None = None
     feature_input_hook: str | None = Field(default=None, pattern=_TRACER_HOOK)
     feature_output_hook: str | None = Field(default=None, pattern=_TRACER_HOOK)
+    activation: Literal["relu", "jump_relu", "jumprelu", "topk", "none"] | None = None
+    k: int | None = Field(default=None, ge=1)
 
 
 def _circuit_tracer(source: Source) -> ReadPlan:
@@ -273,23 +286,70 @@ def _circuit_tracer(source: Source) -> ReadPlan:
         )
     around = beside(source, _TRACER_CONFIG)
     data = {} if around is None else read_yaml(around, _TRACER_CONFIG)
-    known = {key: data.get(key) for key in _Tracer.model_fields}
-    config = checked(_Tracer, known, f"{source.label}/{_TRACER_CONFIG}")
+    where = f"{source.label}/{_TRACER_CONFIG}"
+    config = checked(_Tracer, data, where)
     if not data and (qwen := _TRACER_QWEN.search(source.label.replace("--", "/"))):
         config = _Tracer(
             model_name=f"Qwen/Qwen3-{qwen[1]}B", feature_input_hook="mlp.hook_in", feature_output_hook="hook_mlp_out"
         )
+    kind, k = _tracer_activation(source, file, header, config, where)
+    names |= {"threshold": _TRACER_THRESHOLD} if kind == "jumprelu" else {}
+
+    def fold(tensors: dict[str, Tensor]) -> None:
+        tensors.pop("the k", None)
+        if "threshold" in tensors and bool((tensors["threshold"] < 0).any()):
+            raise FormatError(
+                "A threshold is negative: latents would be negative, which a JumpReLU cannot express.",
+                where=f"{header.where}: {_TRACER_THRESHOLD}",
+            )
+
     block, into, out = f"blocks.{int(match[1])}", config.feature_input_hook, config.feature_output_hook
+    of_transcoder = ("skip_" if "W_skip" in names else "") + "transcoder"
     return ReadPlan(
         files=(file,), header=header, names=names, transposed=MATRICES if turned else ("W_enc",),
-        architecture="skip_transcoder" if "W_skip" in names else "transcoder",
-        model=config.model_name, hook_name=f"{block}.{into}" if into else None, settings=RAW,
-        config={key: value for key, value in known.items() if value is not None},
+        scalars={"the k": "k"} if "k" in header.tensors else {},
+        architecture=f"{kind}_{of_transcoder}" if kind else of_transcoder, model=config.model_name,
+        hook_name=f"{block}.{into}" if into else None, settings=RAW | ({"k": k} if k else {}), fold=fold,
+        config={key: data[key] for key in _Tracer.model_fields if data.get(key) is not None},
         notes=() if into else ("Model and hook points are in config.yaml of the repository, which is not here.",),
         # LayerNorm's weights must not be moved into the model's matrices: it was trained on what comes then.
         metadata={"model_from_pretrained_kwargs": {"fold_ln": False}}
         | ({"hook_name_out": f"{block}.{out}"} if out else {}),
     )
+
+
+def _tracer_activation(
+    source: Source, file: str, header: Header, config: _Tracer, where: str
+) -> tuple[str, int | None]:
+    """``"topk"`` with its k, ``"jumprelu"``, or ``""`` for a ReLU. Raises `FormatError` if tensors and configuration
+    contradict each other."""
+    stored, limited = header.tensors.get("k"), _TRACER_THRESHOLD in header.tensors
+    k = config.k
+    if stored is not None:
+        header.shape("k", 0)
+        if stored.dtype not in ("I64", "I32", "I16", "I8", "U8"):
+            raise FormatError(f"The dtype is {stored.dtype!r}, expected an integer.", where=f"{header.where}: k")
+        k = int.from_bytes(source.read(file, stored.start, stored.nbytes), "little", signed=stored.dtype != "U8")
+    if config.activation == "topk" and k is None:
+        k = next((known for name, known in _TRACER_K.items() if name in source.label), None)
+    topk = config.activation == "topk" or (k is not None and config.activation is None)
+    for wrong, place, what in (
+        (k is not None and k < 1, f"{header.where}: k", f"k is {k}, expected at least 1."),
+        (stored is not None and config.k not in (None, k), f"{header.where}: k",
+         f"k is {k}, but {_TRACER_CONFIG} says {config.k}."),
+        (topk and k is None, f"{where}: k", "The value is missing, and it decides how many latents are active."),
+        (k is not None and not topk, f"{where}: activation",
+         f"There is a k, but the activation function is {config.activation!r}."),
+        (topk and limited, f"{header.where}: {_TRACER_THRESHOLD}", "A top-k has no thresholds."),
+        (config.activation == "relu" and limited, f"{where}: activation",
+         f"The activation function is 'relu', but the file has {_TRACER_THRESHOLD}."),
+        (config.activation in ("jump_relu", "jumprelu") and not limited, f"{header.where}: {_TRACER_THRESHOLD}",
+         "The tensor is missing."),
+    ):
+        if wrong:
+            hint = "Configuration and weights belong to different SAEs, or one of them was altered."
+            raise FormatError(what, where=place, hint=hint)
+    return ("topk", k) if topk else ("jumprelu" if limited else "", None)
 
 
 CIRCUIT_TRACER = Format(
@@ -304,14 +364,20 @@ CIRCUIT_TRACER = Format(
 
 _TEMPORAL_FILES = ("conf.yaml", "latest_ckpt.safetensors")
 _TEMPORAL_MODELS = {"gemma-2-2b": "google/gemma-2-2b", "llama-3.1-8b": "meta-llama/Llama-3.1-8B"}
+_TEMPORAL_SETTINGS = (
+    "n_heads", "n_attn_layers", "bottleneck_factor", "sae_diff_type", "kval_topk", "tied_weights"
+)
 _TEMPORAL_PLACE = re.compile(r"(?:([\w.\-]{1,60})/)?layer_([0-9]{1,4})(?:/|$)")
 
 
 class _TemporalModel(FileSettings):
+    ignored = unused.TEMPORAL_MODEL
     dimin: Width
 
 
 class _TemporalSAE(FileSettings):
+    ignored = unused.TEMPORAL_SAE
+    sae_type: Literal["temporal"] = "temporal"
     exp_factor: float = Field(gt=0, le=2**12)
     n_heads: int = Field(ge=1, le=2**12)
     n_attn_layers: int = Field(ge=1, le=64)
@@ -323,6 +389,7 @@ class _TemporalSAE(FileSettings):
 
 
 class _Temporal(FileSettings):
+    ignored = unused.TEMPORAL
     llm: _TemporalModel
     sae: _TemporalSAE
 
@@ -361,7 +428,7 @@ def _temporal(source: Source) -> ReadPlan:
         settings={
             "apply_b_dec_to_input": True, "normalize_activations": "constant_scalar_rescale",
             "activation_normalization_factor": sae.scaling_factor,
-            **sae.model_dump(exclude={"exp_factor", "scaling_factor"}),
+            **{key: getattr(sae, key) for key in _TEMPORAL_SETTINGS},
         },
         config={key: data[key] for key in ("llm", "sae", "data") if key in data}, notes=() if place else (note,),
         fold=flatten,
@@ -392,6 +459,7 @@ _SPARSIFY_SAID = ("model_name", "hook_name", "hook_name_out")
 
 
 class _Sparsify(FileSettings):
+    ignored = unused.SPARSIFY
     d_in: Width
     activation: Literal["topk", "groupmax"] = "topk"
     expansion_factor: int = Field(default=32, ge=1, le=2**12)

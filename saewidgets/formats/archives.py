@@ -16,7 +16,7 @@ import struct
 import tokenize
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -31,8 +31,8 @@ from saewidgets.formats.tensors import DAMAGED, DTYPES, Header, TensorInfo
 
 MAX_MEMBERS = 10_000
 MAX_DIRECTORY = 1 << 20
-MAX_RATIO = 16  # weights hardly compress; what unpacks to more than this is a bomb
-FREE_BYTES = 1 << 20  # small members may compress as well as they like
+MAX_RATIO = 16  # matrices hardly compress; an archive that unpacks to more than this is a bomb
+FREE_BYTES = 1 << 25  # a small archive may compress as well as it likes: its biases may all be zero
 _READ_AHEAD = 1 << 14
 _TAIL = 1 << 16
 _BROKEN = (zipfile.BadZipFile, zipfile.LargeZipFile, ValueError, struct.error, OSError, NotImplementedError, EOFError,
@@ -63,6 +63,13 @@ class ZipSource:
         self.members = {info.filename: info for info in infos}
         for info in infos:  # PyTorch may not compute checksums; None is what zipfile takes for one that is not known
             info.CRC = info.CRC or None  # type: ignore[assignment]
+        # Vectors may be constant and compress to nothing, but the matrices of their length are beside them.
+        total = sum(info.file_size for info in infos)
+        if total > max(FREE_BYTES, MAX_RATIO * self.size):
+            raise FormatError(
+                f"The archive unpacks from {self.size:,} to {total:,} bytes: a zip bomb.", where=self.where,
+                hint="If it is valid, save it again without compression (np.savez).",
+            )
         end, seen = 0, set[str]()
         for info in sorted(infos, key=lambda info: info.header_offset):
             packed, size, begin = info.compress_size, info.file_size, info.header_offset
@@ -73,8 +80,6 @@ class ZipSource:
                 (not (stored or info.compress_type == zipfile.ZIP_DEFLATED) or info.flag_bits & 1,
                  "It is encrypted, or its compression is not supported."),
                 (stored and size != packed, "The sizes of the member contradict each other."),
-                (size > FREE_BYTES and size > MAX_RATIO * packed,
-                 f"The member unpacks from {packed:,} to {size:,} bytes: a zip bomb."),
                 (begin < before, "Members of the archive overlap."),
                 (end > self.size, f"The member claims {packed:,} bytes of a file of {self.size:,}."),
             ):
@@ -236,11 +241,21 @@ class PickledDict:
             raise FormatError("There is no such table.", where=f"{self.where}: {key}", hint=DAMAGED)
         return PickledDict(self.where, self.value[key])
 
-    def header(self) -> Header:
-        """The tensors that are values of the dict itself."""
+    def header(self, *, besides: Collection[str] | None = ()) -> Header:
+        """The tensors that are values of the dict itself. Raises `FormatError` if there are other values, except those
+        `besides` them (None: any)."""
         tensors = {key: item for key, item in self.value.items()
                    if isinstance(key, str) and isinstance(item, TensorInfo)}  # fmt: skip
+        self.require_known({*tensors, *(self.value if besides is None else besides)})
         return Header(self.where, tensors)
+
+    def require_known(self, names: Collection[str]) -> None:
+        """Raise `FormatError` if the dict has another key."""
+        if unknown := [key for key in self.value if key not in names]:
+            raise FormatError(
+                "This entry is not known here, and it could change what the SAE computes.",
+                where=f"{self.where}: {str(unknown[0])[:100]}", hint="Save the weights alone, as safetensors at best.",
+            )
 
     def plain(self) -> dict[str, Any]:
         """Texts, numbers and lists and tables of such, without tensors."""

@@ -30,6 +30,7 @@ from torch import Tensor
 
 from saewidgets.config.names import text_or_none
 from saewidgets.errors import FormatError
+from saewidgets.formats import unused
 from saewidgets.formats.archives import PickledDict, read_pickled
 from saewidgets.formats.format import (
     LINEAR,
@@ -89,6 +90,7 @@ _SITES = {"resid": "hook_resid_post", "mlp": "hook_mlp_out", "attn": "hook_attn_
 
 
 class _Trainer(FileSettings):
+    ignored = unused.DICTIONARY_LEARNING
     dict_class: str
     activation_dim: Width
     dict_size: Width
@@ -99,6 +101,7 @@ class _Trainer(FileSettings):
 
 
 class _ConfigFile(FileSettings):
+    ignored = frozenset({"buffer", _OURS})
     trainer: _Trainer
 
 
@@ -156,6 +159,8 @@ def _look(source: Source, home: Source | None = None, files: tuple[str, ...] = (
 def _with_tensors(look: ReadPlan, trainer: _Trainer, found: PickledDict) -> ReadPlan:
     """`look`, checked against the state dict: the file itself, or the part ``ae`` of a training's backup."""
     kind, backup = _KINDS[trainer.dict_class], isinstance(found.value.get("ae"), dict)
+    if backup:
+        found.require_known(unused.BACKUP)
     header = (found.within("ae") if backup else found).header()
     scalars = [name for name in kind.scalars if name in header.tensors]  # early top-k files have neither
     if kind.architecture == "jumprelu" and "threshold" in kind.scalars and "threshold" not in scalars:

@@ -6,10 +6,10 @@ import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, ClassVar, Self, TypeVar
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor
 
 from saewidgets.config import arguments
@@ -32,9 +32,22 @@ Part = bytes | Mapping[str, Tensor] | None
 
 
 class FileSettings(BaseModel):
-    """The part of a configuration that decides what is computed. Unknown keys are ignored."""
+    """A table of a configuration. Fields decide what is computed; `ignored` names settings that cannot (None: the whole
+    table only describes). Other settings are refused, except null, which sets nothing."""
 
-    model_config = ConfigDict(strict=True, extra="ignore", allow_inf_nan=False)
+    model_config = ConfigDict(strict=True, extra="allow", allow_inf_nan=False)
+    ignored: ClassVar[frozenset[str] | None] = frozenset()
+
+    @model_validator(mode="after")
+    def _refuse_unknown(self) -> Self:
+        known = self.ignored
+        for key, value in (self.model_extra or {}).items():
+            if known is not None and key not in known and value is not None:
+                raise ConfigError(
+                    "This setting is not known here, and it could change what the SAE computes.", where=key[:100],
+                    hint="Load the SAE in the package that wrote it; if the setting only describes the SAE, remove it.",
+                )
+        return self
 
 
 File = TypeVar("File", bound=FileSettings)
@@ -87,7 +100,7 @@ class ReadPlan:
     said_by: str = OTHERS  # what says the widths, in errors
     shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)  # by our name, where widths do not tell
     scalars: Mapping[str, str] = field(default_factory=dict)  # read with the tensors: a name for `fold` → the file's
-    extra: bool = False  # the file may have other tensors
+    unused: Collection[str] = ()  # names of the file's tensors that do not belong to the SAE
     weights: str = ""  # the file with the weights; empty: the last one
     dtype: str | None = None  # number format of the weights; None: that of W_dec, or of W_enc where there is no W_dec
     read_as: torch.dtype | None = None  # into which floats are read, before anything is folded; None: as stored
@@ -122,8 +135,9 @@ class ReadPlan:
             expected[stored] = shape[::-1] if name in self.transposed else shape
         for stored in self.scalars.values():
             self.header.shape(stored, 0)
-        rest = {name: info for name, info in self.header.tensors.items() if name not in self.scalars.values()}
-        replace(self.header, tensors=rest).require(expected, source=self.said_by, extra=self.extra)
+        besides = {*self.scalars.values(), *self.unused}
+        rest = {name: info for name, info in self.header.tensors.items() if name not in besides}
+        replace(self.header, tensors=rest).require(expected, source=self.said_by)
         if self.dtype is None:
             name = self.names.get("W_dec") or self.names["W_enc"]
             self.dtype = str(self.header.tensors[name].torch_dtype).removeprefix("torch.")

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from saewidgets.errors import FormatError
+from saewidgets.formats import unused
 from saewidgets.formats.archives import read_npz_header, read_npz_sizes
 from saewidgets.formats.format import (
     OTHERS,
@@ -168,6 +169,7 @@ _MARKS = {"sae_lens_version", "sae_lens_training_version", "metadata", "activati
 
 
 class _ConvertedFile(FileSettings):
+    ignored = unused.SAELENS
     d_in: Width
     d_sae: Width
     architecture: Literal["jumprelu", "jump_relu"] = "jumprelu"
@@ -252,6 +254,7 @@ _SKIP = "affine_skip_connection"
 
 
 class _GemmaScope2File(FileSettings):
+    ignored = unused.GEMMA_SCOPE_2
     architecture: Literal["jump_relu"] = "jump_relu"
     model_name: str | None = None
     hf_hook_point_in: str | None = None

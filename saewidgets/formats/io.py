@@ -17,7 +17,7 @@ from saewidgets.formats import registry, saelens
 from saewidgets.formats.format import Description, Format, Part, SAEExport
 from saewidgets.formats.registry import locate
 from saewidgets.formats.source import FolderSource, read_json, read_yaml
-from saewidgets.formats.tensors import check_finite
+from saewidgets.formats.tensors import CHECKSUMS, check_finite, checksums
 from saewidgets.sae import SAE
 from saewidgets.settings import torch_device
 
@@ -79,7 +79,7 @@ def _write(sae: SAE, folder: Path, format: Format, more: Mapping[str, Part] | No
             if part is None:
                 continue
             if not isinstance(part, bytes) and path.suffix == ".safetensors":
-                save_file(dict(part), path)
+                save_file(dict(part), path, {CHECKSUMS: checksums(part)})
                 continue
             with path.open("wb") as file:  # a path instead hides why it failed
                 if isinstance(part, bytes):

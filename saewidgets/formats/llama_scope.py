@@ -11,7 +11,6 @@ The scales are moved into the weights, so that the SAE takes raw activations (He
 import json
 import math
 import re
-from dataclasses import replace
 from importlib.resources import files as package_files
 from pathlib import PurePath
 from typing import Any, Literal
@@ -21,6 +20,7 @@ from pydantic import Field
 from torch import Tensor
 
 from saewidgets.errors import FormatError
+from saewidgets.formats import unused
 from saewidgets.formats.format import LINEAR, MATRICES, RAW, FileSettings, Format, ReadPlan, Width, config_of, has, told
 from saewidgets.formats.source import Source, read_json
 from saewidgets.formats.tensors import check_finite, read_header
@@ -44,6 +44,8 @@ _FILES = ("hyperparams.json", "checkpoints/final.safetensors")
 
 
 class _LlamaScopeFile(FileSettings):
+    # expansion_factor is in d_sae, top_k was that of training, and decoder norms are in the published weights.
+    ignored = unused.OPENMOSS | {"expansion_factor", "top_k", "sparsity_include_decoder_norm"}
     d_model: Width
     d_sae: Width
     hook_point_in: str
@@ -52,6 +54,9 @@ class _LlamaScopeFile(FileSettings):
     dataset_average_activation_norm: _Norms
     act_fn: str = "jumprelu"
     use_glu_encoder: bool = False
+    use_decoder_bias: Literal[True] = True
+    apply_decoder_bias_to_pre_encoder: Literal[False] = False
+    norm_activation: Literal["dataset-wise"] = "dataset-wise"
 
 
 def _look(source: Source) -> ReadPlan:
@@ -96,6 +101,7 @@ _THRESHOLD = "log_jumprelu_threshold"
 
 
 class _R1File(FileSettings):
+    ignored = unused.OPENMOSS | {"d_sae", "top_k", "jump_relu_threshold"}
     d_model: Width
     expansion_factor: float = Field(gt=0, le=2**12)
     hook_point_in: str
@@ -103,6 +109,10 @@ class _R1File(FileSettings):
     norm_activation: Literal["dataset-wise", "inference"] = "dataset-wise"
     sparsity_include_decoder_norm: bool = False
     dataset_average_activation_norm: _Norms | None = None
+    act_fn: Literal["jumprelu"] = "jumprelu"
+    use_decoder_bias: Literal[True] = True
+    apply_decoder_bias_to_pre_encoder: Literal[False] = False
+    use_glu_encoder: Literal[False] = False
 
 
 def _matches_r1(source: Source) -> bool:
@@ -169,6 +179,7 @@ _ARCHITECTURES = {"relu": "standard", "jumprelu": "jumprelu", "topk": "topk"}
 
 
 class _ScopiumFile(FileSettings):
+    ignored = unused.OPENMOSS
     sae_type: Literal["sae"] = "sae"
     d_model: Width
     expansion_factor: float = Field(gt=0, le=2**12)
@@ -180,6 +191,7 @@ class _ScopiumFile(FileSettings):
     sparsity_include_decoder_norm: bool = True
     top_k: int = Field(default=50, ge=1)
     use_glu_encoder: bool = False
+    apply_decoder_bias_to_pre_encoder: Literal[False] = False
 
 
 def _matches_scopium(source: Source) -> bool:
@@ -220,9 +232,6 @@ def _look_scopium(source: Source) -> ReadPlan:
     by_dataset = file.norm_activation == "dataset-wise"
     hooks = {"in": file.hook_point_in, "out": file.hook_point_out or file.hook_point_in}
     norms = {end: f"dataset_average_activation_norm.{hook}" for end, hook in hooks.items()}
-    if not by_dataset:  # whatever was in memory
-        unused = {name for name in norms.values() if name in header.tensors and header.tensors[name].shape == ()}
-        header = replace(header, tensors={name: header.tensors[name] for name in header.tensors if name not in unused})
 
     def fold(tensors: dict[str, Tensor]) -> list[str]:
         found = {end: float(tensors.pop(end)) for end in norms if by_dataset}
@@ -253,7 +262,13 @@ def _look_scopium(source: Source) -> ReadPlan:
     of_transcoder = "transcoder" if act == "standard" else f"{act}_transcoder"
     return ReadPlan(
         files=_BOTH, header=header, names=names, d_in=d_in, d_sae=int(d_in * file.expansion_factor), d_out=d_in,
-        scalars=norms if by_dataset else {}, said_by=_CONFIG, architecture=of_transcoder if transcoder else act,
+        scalars=norms if by_dataset else {}, said_by=_CONFIG,
+        # A norm that is not needed is what was in memory.
+        unused=[
+            name for name in norms.values()
+            if not by_dataset and name in header.tensors and header.tensors[name].shape == ()
+        ],
+        architecture=of_transcoder if transcoder else act,
         hook_name=file.hook_point_in, settings=settings, config=data, notes=(_MOVED,) if by_dataset else (),
         metadata={"hook_name_out": file.hook_point_out} if transcoder else {}, fold=fold,
     )

@@ -16,10 +16,12 @@ from pydantic import Field
 from torch import Tensor
 
 from saewidgets.errors import FormatError
+from saewidgets.formats import unused
 from saewidgets.formats.format import (
     ANSWER,
     LINEAR,
     MATRICES,
+    OTHERS,
     SAME,
     FileSettings,
     Format,
@@ -96,11 +98,14 @@ _LOST = {"topk": "b_pre", "transcoder": "b_enc_center"}
 
 
 class _CheckpointFields(FileSettings):
+    ignored = None  # free-form
     hf_model_name: str | None = None
     top_k_sparsity: float | None = Field(default=None, gt=0, le=100)
 
 
 class _ExportFile(FileSettings):
+    # What miStudio writes there whatever its models compute.
+    ignored = unused.MISTUDIO | {"apply_b_dec_to_input", "reshape_activations"}
     architecture: Literal[
         "standard", "standard_saelens", "standard_anthropic", "jumprelu", "topk", "skip", "transcoder"
     ]
@@ -222,9 +227,9 @@ class _State:
             tensors["threshold"] = tensors.pop("log_threshold").float().exp()
 
 
-def _read_state(header: Header) -> _State:
-    """What the tensors called ``model.…`` are. Raises `FormatError` where they are of no class that is known."""
-    names = {name.removeprefix(_PREFIX) for name in header.tensors if name.startswith(_PREFIX)}
+def _read_state(header: Header, prefix: str) -> _State:
+    """What the tensors called `prefix`… are. Raises `FormatError` where they are of no class that is known."""
+    names = {name.removeprefix(prefix) for name in header.tensors if name.startswith(prefix)}
     kind, centred, known = next(row for mark, row in _LAYOUTS.items() if mark in {"", *names})
     found = {ours: theirs for ours, theirs in known.items() if theirs in names or ours not in _OPTIONAL}
     if kind == "standard":
@@ -234,7 +239,7 @@ def _read_state(header: Header) -> _State:
             f"There are unexpected tensors: {', '.join(extra)[:300]}.", where=header.where,
             hint="Their effect is not known, so the SAE is not loaded without them.",
         )
-    found = {ours: _PREFIX + theirs for ours, theirs in found.items()}
+    found = {ours: prefix + theirs for ours, theirs in found.items()}
     d_sae, d_in = header.shape(found["W_enc"], 2)
     linear = kind != "jumprelu" and "W_dec" in found
     return _State(kind, found, (d_in, d_sae, header.shape(found["W_dec"], 2)[0] if linear else d_in), centred)
@@ -261,6 +266,9 @@ _OPEN = "The file does not record whether b_dec is subtracted from the input, in
 class _SidecarFile(FileSettings):
     """The settings that a file beside the checkpoint may have."""
 
+    ignored = unused.MISTUDIO | {"architecture"}
+    d_in: Width | None = None
+    d_sae: Width | None = None
     normalize_activations: _Normalization | None = None
     top_k: int | None = Field(default=None, ge=1)
     top_k_sparsity: float | None = Field(default=None, gt=0, le=100)
@@ -270,7 +278,7 @@ class _SidecarFile(FileSettings):
 
 def _look_at_checkpoint(source: Source, apply_b_dec_to_input: bool | None) -> ReadPlan:
     header = read_header(source, _CHECKPOINT)
-    state = _read_state(header)
+    state = _read_state(header, _PREFIX)
     beside, names = _SidecarFile(), tuple(name for name in _BESIDE if name in source.files())[:1]
     for name in names:
         beside, _, _ = config_of(source, name, _SidecarFile)
@@ -318,8 +326,10 @@ def _look_at_checkpoint(source: Source, apply_b_dec_to_input: bool | None) -> Re
         ours["refusal"] = _missing(header, "top_k", "How many latents are active is only in miStudio's database.")
     d_in, d_sae, d_out = state.widths
     return ReadPlan(
-        header=header, names=state.names, transposed=MATRICES, d_in=d_in, d_sae=d_sae, d_out=d_out,
-        shapes={"+b_dec": (d_out,), "-b_dec": (d_in,)}, extra=True,
+        header=header, names=state.names, transposed=MATRICES, d_in=beside.d_in or d_in, d_sae=beside.d_sae or d_sae,
+        d_out=d_out, said_by=names[0] if beside.d_in or beside.d_sae else OTHERS,
+        shapes={"+b_dec": (d_out,), "-b_dec": (d_in,)},
+        unused=[name for name in header.tensors if name.startswith("optimizer.")],
         files=(_CHECKPOINT, *names), weights=_CHECKPOINT, model=beside.model_name, **ours,
         hook_name=f"blocks.{int(layer)}.{_SITES.get(site, 'hook_resid_post')}" if layer.isdecimal() else None,
         config=dict(header.metadata), notes=[note for note, given in notes.items() if given],
@@ -337,9 +347,9 @@ def _missing(header: Header, key: str, what: str) -> FormatError:
 
 # --- The trio --------------------------------------------------------------------------------------------------------
 #
-# ``config.json``, ``model.safetensors`` and ``training_metadata.json`` are in miStudio's design papers, but nothing
-# there reads or writes them, so that nothing says what their tensors are called. Written and read here are SAELens'
-# names and orientation, with a configuration that says everything.
+# ``config.json``, ``model.safetensors`` and ``training_metadata.json`` are in miStudio's design papers. Written here
+# are SAELens' names and orientation, with a configuration that says everything. Read are these, and the state dicts
+# of miStudio's models beside a configuration with SAELens' names for settings.
 
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
@@ -350,33 +360,96 @@ _UNWRITTEN = ("temporal",)
 _TENSORS = ("W_enc", "b_dec", "W_skip", "b_enc", "threshold", "b_gate", "r_mag", "b_mag")
 
 
+class _Arguments(FileSettings):
+    k: int | None = Field(default=None, ge=1)
+
+
 class _TrioFile(FileSettings):
+    ignored = unused.MISTUDIO
     architecture: str
     d_in: Width
     d_sae: Width
     d_out: Width | None = None
     apply_b_dec_to_input: bool | None = None
-    normalize_activations: Literal["none", "layer_norm", "constant_norm_rescale"] = "none"
+    normalize_activations: Literal["layer_norm"] | _Normalization | None = None
     reshape_activations: Literal["none", "hook_z"] = "none"
     k: int | None = Field(default=None, ge=1)
+    top_k: int | None = Field(default=None, ge=1)
+    top_k_sparsity: float | None = Field(default=None, gt=0, le=100)
+    activation_fn_str: str | None = None
+    activation_fn_kwargs: _Arguments | None = None
     residual_threshold: float | None = None
     max_iterations: int | None = Field(default=None, ge=1)
     stop_on_duplicate_support: bool | None = None
     skip_scale: float | None = None
     model_name: str | None = None
     hook_name: str | None = None
+    hook_point: str | None = None
     metadata: dict[str, Any] = Field(default_factory=dict)
+
+
+def _look_at_state_dict(
+    source: Source, file: _TrioFile, header: Header, data: dict[str, Any], apply_b_dec_to_input: bool | None
+) -> ReadPlan:
+    """The state dict of one of miStudio's models beside a configuration, which says what the tensors do not."""
+    where, state, k = f"{source.label}/{CONFIG_FILE}", _read_state(header, ""), file.k or file.top_k
+    k = k or (file.activation_fn_kwargs.k if file.activation_fn_kwargs else None)
+    kind = "standard" if file.architecture.startswith("standard") else file.architecture
+    topk = kind == "topk" or file.activation_fn_str == "topk"
+    # The first generation could keep a percentage of latents.
+    relative = state.kind not in ("topk", "jumprelu") and state.centred is not True
+    share = _share(file.top_k_sparsity, file.d_sae) if relative else None
+    for wrong, key, what, hint in (
+        (kind not in {"standard": ("standard", "skip", "topk")}.get(state.kind, (state.kind,)), "architecture",
+         f"The architecture is {file.architecture[:40]!r}, but the tensors are those of a {state.kind} SAE.", None),
+        (topk and not (k or share), "k", "The value is missing, and it decides how many latents are active.",
+         f"Add the number; {TRAINING_FILE} may name it."),
+        (k is not None and not topk, "k", f"A {kind} SAE has no k.", "Remove it."),
+        (file.normalize_activations == "layer_norm", "normalize_activations", "miStudio has no layer norm.", None),
+        (file.skip_scale not in (None, 1.0), "skip_scale", "miStudio adds the whole input.", None),
+    ):
+        if wrong:
+            raise FormatError(what, where=f"{where}: {key}", hint=hint)
+    said = file.apply_b_dec_to_input if state.centred is None else state.centred
+    if (centred := answered(said, apply_b_dec_to_input, where)) is None:
+        raise _missing(header, ANSWER, f"{_OPEN}.")
+    normalized = file.architecture == "standard_anthropic" or file.normalize_activations not in (None, "none")
+    of = "standard" if kind == "topk" != state.kind else kind
+    ours = _ours(of, centred, normalized, k or share, where)
+    notes = {
+        "No normalisation is written down; miStudio's default, which it leaves out, would be one.":
+            file.normalize_activations is None and not normalized and kind != "transcoder",
+        f"The configuration says that b_dec is {'not ' if said else ''}subtracted from the input; the tensors are "
+        "those of a model that does the other.": file.apply_b_dec_to_input not in (None, said),
+    }
+
+    def fold(tensors: dict[str, Tensor]) -> None:
+        state.finish(tensors)
+        if ours["architecture"].endswith("skip_transcoder"):
+            _add_input(tensors, centred)
+
+    ours["settings"] |= {"reshape_activations": file.reshape_activations}
+    return ReadPlan(
+        header=header, names=state.names, transposed=MATRICES, d_in=file.d_in, d_sae=file.d_sae,
+        d_out=file.d_out or state.widths[2], shapes={"+b_dec": (state.widths[2],), "-b_dec": (file.d_in,)},
+        said_by=CONFIG_FILE, weights=WEIGHTS_FILE, files=tuple(name for name in FILES if name in source.files()),
+        **ours, model=file.model_name, hook_name=file.hook_name or file.hook_point, config=data, metadata=file.metadata,
+        notes=[note for note, applies in notes.items() if applies], fold=fold,
+    )
 
 
 def _look_at_trio(source: Source, apply_b_dec_to_input: bool | None) -> ReadPlan:
     file, data, where = config_of(source, CONFIG_FILE, _TrioFile)
+    header = read_header(source, WEIGHTS_FILE)
+    # W_enc alone is in both namings; thresholds as logarithms are miStudio's.
+    if {"encoder.weight", "activation.log_threshold"} & set(header.tensors):
+        return _look_at_state_dict(source, file, header, data, apply_b_dec_to_input)
     known = [name for name in inference_architectures() if name not in _UNWRITTEN]
     if file.architecture not in known:
         raise FormatError(
             f"The architecture is {file.architecture[:40]!r}, expected one of {', '.join(known)}.",
             where=f"{where}: architecture",
         )
-    header = read_header(source, WEIGHTS_FILE)
     centred = answered(file.apply_b_dec_to_input, apply_b_dec_to_input, where)
     if centred is None:
         raise FormatError(
@@ -390,7 +463,7 @@ def _look_at_trio(source: Source, apply_b_dec_to_input: bool | None) -> ReadPlan
         )
     settings = {
         "apply_b_dec_to_input": centred, "reshape_activations": file.reshape_activations,
-        "normalize_activations": file.normalize_activations,
+        "normalize_activations": (file.normalize_activations or "none").replace("anthropic", "constant_norm"),
         **{key: value for key in _KEPT if (value := getattr(file, key)) is not None},
     }
     return ReadPlan(

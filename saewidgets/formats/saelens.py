@@ -15,13 +15,14 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import torch
-from pydantic import ConfigDict, Field
+from pydantic import Field
 from torch import Tensor
 
 from saewidgets.config.hook_names import head_of, with_head, without_head
 from saewidgets.config.names import text_or_none
 from saewidgets.config.sae import SAEConfig, SkipConfig
 from saewidgets.errors import ConfigError, FormatError
+from saewidgets.formats import unused
 from saewidgets.formats.format import FileSettings, Format, ReadPlan, SAEExport, Width, has, told
 from saewidgets.formats.source import FolderSource, Source, checked, encoded, plain, read_json
 from saewidgets.formats.tensors import FLOATS, Header, check_finite, read_header, read_tensors
@@ -71,8 +72,7 @@ class _Arguments(FileSettings):
 class _SAELensFile(FileSettings):
     """What decides the maths of every architecture, in the form of version 6."""
 
-    model_config = ConfigDict(extra="allow")
-
+    ignored = unused.SAELENS
     architecture: str
     d_in: int = Field(ge=1, le=2**20)
     d_sae: Width
@@ -84,6 +84,7 @@ class _SAELensFile(FileSettings):
     ] = "none"
     reshape_activations: Literal["none", "hook_z"] = "none"
     rescale_acts_by_decoder_norm: bool | None = None
+    activation_fn_str: Literal["relu"] | None = None  # before version 6, where `_modernised` reads it
     activation_fn_kwargs: _Arguments | None = None  # before version 6
     metadata: dict[str, Any] = Field(default_factory=dict)
 
@@ -177,6 +178,7 @@ def _modernised(data: Mapping[str, Any], where: str) -> dict[str, Any]:
             f"The activation function is {str(activation)[:40]!r}; version 6 of SAELens silently takes ReLU instead.",
             where=f"{where}: activation_fn_str", hint="Open it in the version of sae-lens that wrote it.",
         )
+    new.pop("activation_fn", None)
     return new
 
 

@@ -6,6 +6,7 @@ the data. Nothing is memory-mapped: a mapped file that somebody truncates later 
 block costs what reading the bytes costs, since every block is checked for NaN while it is in the processor's cache.
 """
 
+import json
 import math
 import mmap
 import sys
@@ -34,6 +35,7 @@ DTYPES = {
     **FLOATS, "I64": torch.int64, "I32": torch.int32, "I16": torch.int16, "I8": torch.int8, "U8": torch.uint8,
     "BOOL": torch.bool,
 }
+CHECKSUMS = "crc32"  # of the tensors, in the metadata of a safetensors file that was written here
 DAMAGED = "The file was cut off or altered; download or export it again."
 
 
@@ -70,11 +72,8 @@ class Header:
     tensors: Mapping[str, TensorInfo]
     metadata: Mapping[str, str] = field(default_factory=dict)
 
-    def require(
-        self, expected: Mapping[str, tuple[int, ...]], *, source: str = "cfg.json", extra: bool = False
-    ) -> None:
-        """Raise `FormatError` unless the tensors are there, as floats in the shapes that `source` says; with `extra`,
-        others may be there too."""
+    def require(self, expected: Mapping[str, tuple[int, ...]], *, source: str = "cfg.json") -> None:
+        """Raise `FormatError` unless exactly these tensors are there, as floats in the shapes that `source` says."""
         check = f"Check {source}."
         for name, shape in expected.items():
             found, where = self._tensor(name, check), f"{self.where}: {name}"
@@ -85,7 +84,7 @@ class Header:
                 )
             if found.dtype not in FLOATS:
                 raise FormatError(f"The dtype is {found.dtype!r}, expected one of {', '.join(FLOATS)}.", where=where)
-        if not extra and (surplus := set(self.tensors) - set(expected)):
+        if surplus := set(self.tensors) - set(expected):
             raise FormatError(f"There are unexpected tensors: {_names(surplus)}.", where=self.where, hint=check)
 
     def shape(self, name: str, dims: int) -> tuple[int, ...]:
@@ -182,6 +181,7 @@ def read_tensors(
             NaN or infinite.
     """
     found: dict[str, Tensor] = {}
+    sums = parse_json(header.metadata.get(CHECKSUMS, "{}").encode(), f"{header.where}: {CHECKSUMS}")
     wanted = names if isinstance(names, Mapping) else {name: name for name in names or header.tensors}
     try:
         with path.open("rb", buffering=0) as file:
@@ -192,9 +192,15 @@ def read_tensors(
                 turned = (name in transposed) != info.turned
                 if info.turned:  # from here on, as it lies in the file
                     info = replace(info, shape=info.shape[::-1])
-                with _at(file, info, where) as source:
+                with _at(file, info, where) as member:
+                    source = _Summed(member) if stored in sums else member
                     blocks = turned and len(info.shape) == 2
                     tensor = _read(info, source, where, dtype, blocks, name in infinite if checked else None)
+                if isinstance(source, _Summed) and source.crc != sums[stored]:
+                    raise FormatError(
+                        "The bytes differ from those written: the checksum does not match.", where=where,
+                        hint="The disk or a copy damaged the file. Restore it, or export the SAE again.",
+                    )
                 if turned and not blocks:
                     tensor = tensor.permute(*reversed(range(tensor.dim()))).contiguous()
                 found[name] = tensor if device is None else tensor.to(device)
@@ -225,6 +231,18 @@ def _at(file: Any, info: TensorInfo, where: str) -> Iterator[Any]:
             pass
     except (zipfile.BadZipFile, zlib.error, EOFError) as error:
         raise FormatError(f"The bytes differ from those written ({error}).", where=where, hint=DAMAGED) from error
+
+
+class _Summed:
+    """A file whose bytes are summed up while they are in the processor's cache."""
+
+    def __init__(self, file: Any) -> None:
+        self._file, self.crc = file, 0
+
+    def readinto(self, buffer: memoryview) -> int:
+        n: int = self._file.readinto(buffer)
+        self.crc = zlib.crc32(buffer[:n], self.crc)
+        return n
 
 
 class _StoredMember:
@@ -340,6 +358,12 @@ def check_block(block: Tensor, where: str, infinite: bool = False) -> None:
     if bad.any():
         what = "NaN" if infinite else "NaN or infinity"
         raise FormatError(f"It contains {what}.", where=where, hint="Export the SAE again.")
+
+
+def checksums(tensors: Mapping[str, Tensor]) -> str:
+    """The CRC-32 of the bytes of each tensor, as the text that `read_tensors` finds in a file's metadata."""
+    found = {name: zlib.crc32(tensor.view(-1).view(torch.uint8).numpy().data) for name, tensor in tensors.items()}
+    return json.dumps(found)
 
 
 def check_finite(where: str, tensors: Mapping[str, Tensor]) -> None:

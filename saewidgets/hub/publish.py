@@ -45,7 +45,7 @@ def place_of(repo_id: str, path: str = "") -> HubReference:
 
 def push(
     folder: str | Path, repo_id: str, *, client: HubClient | None = None, path: str = "", card: str | None = None,
-    private: bool = True, message: str = "Upload SAE",
+    private: bool = True, message: str = "Upload SAE", replace_card: bool = False,
 ) -> Pushed:
     """Upload `folder` into the model repository `repo_id`, which is created if need be (see
     `Workspace.saes.push_to_hub`).
@@ -56,7 +56,8 @@ def push(
     Args:
         client: its token needs write access.
         path: where in the repository; ``""`` is the root.
-        card: text of README.md (see `model_card`), written at the root unless the repository has one already.
+        card: text of README.md (see `model_card`), written at the root; if the repository has one already, only with
+            `replace_card`.
         private: whether a new repository is private; an existing one stays as it is.
     """
     client, place = client or HubClient(), place_of(repo_id, path)
@@ -78,7 +79,8 @@ def push(
         with contextlib.ExitStack() as stack:
             _COMMITS.addFilter(_is_not_about_xet)
             stack.callback(_COMMITS.removeFilter, _is_not_about_xet)
-            if card is not None and "README.md" not in found and not api.file_exists(place.repo_id, "README.md"):
+            has_card = not replace_card and api.file_exists(place.repo_id, "README.md")
+            if card is not None and "README.md" not in found and not has_card:
                 found["README.md"] = card.encode()
             # Open files are sent by plain requests. Paths would go through Xet wherever that is installed: in several
             # commits, to hosts that a company's hub may not have, and with errors that do not say the hub's status.

@@ -24,6 +24,7 @@ from .partial_forward import resumed as resumed
 from .remote_code import allow_remote_code as allow_remote_code
 from .sites import HookError as HookError
 from .sites import find_blocks as find_blocks
+from .token_ids import TokenIds as TokenIds
 from .tokens import SpecialTokens as SpecialTokens
 from .tokens import TokenText as TokenText
 from .tokens import separator_id as separator_id

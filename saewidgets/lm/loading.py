@@ -40,6 +40,7 @@ from saewidgets.lm.model_config import (
 )
 from saewidgets.lm.remote_code import may_run_code
 from saewidgets.lm.sites import find_blocks
+from saewidgets.lm.token_ids import TokenIds
 from saewidgets.settings import torch_device
 
 Tell = Callable[[str], object]
@@ -147,8 +148,8 @@ def load_model(
     if tell is not None and not is_local(name_or_path):
         tell(LOADING)
     with explained(name_or_path), BUILDING, _no_bars() if common["local_files_only"] else nullcontext():
-        tokenizer = transformers().AutoTokenizer.from_pretrained(source, **common)
         config = transformers().AutoConfig.from_pretrained(source, **common)
+        tokenizer = _tokenizer(source, config, common)
         model: Any = auto_class(config).from_pretrained(
             source, dtype=getattr(torch, dtype), use_safetensors=True, **common
         )
@@ -179,7 +180,19 @@ def load_tokenizer(name_or_path: str, *, revision: str | None = None) -> Any:
     """The tokenizer of a model alone; arguments and errors as for `load_model`."""
     source, common = _source(name_or_path, revision)
     with explained(name_or_path):
-        return transformers().AutoTokenizer.from_pretrained(source, **common)
+        config = transformers().AutoConfig.from_pretrained(source, **common)
+        return _tokenizer(source, config, common)
+
+
+_TOKENIZER_FILES = ("tokenizer*", "vocab*", "merges.txt", "*.model", "*.tiktoken", "special_tokens_map.json")
+
+
+def _tokenizer(source: str, config: Any, common: dict[str, Any]) -> Any:
+    """The tokenizer of a model; `TokenIds` if its folder holds none, for which transformers would make an empty one."""
+    folder = Path(source)
+    if folder.is_dir() and not any(any(folder.glob(pattern)) for pattern in _TOKENIZER_FILES):
+        return TokenIds(int(config.get_text_config().vocab_size))
+    return transformers().AutoTokenizer.from_pretrained(source, **common)
 
 
 @contextmanager
@@ -203,7 +216,7 @@ def wrap_model(model: Any, tokenizer: Any, name: str | None = None) -> LoadedMod
     Args:
         model: a transformers language model (causal or an encoder) in any mode, on any device or spread over several.
             Of what ``torch.compile(model)`` returned, the model inside is used, which is not compiled.
-        tokenizer: its tokenizer.
+        tokenizer: its tokenizer; a `TokenIds` if it has none.
         name: how to call it; its ``name_or_path`` if left out (of a folder the last part).
 
     Raises:

@@ -162,6 +162,12 @@ def local_folder(name: str) -> Path:
     folder = Path(resolve_model(name)).expanduser().absolute()
     if not os.path.isdir(folder):  # False where no folder can have such a name
         raise NotFoundError("There is no such folder.", where=name, hint="Check the path of the model.")
+    if (folder / "adapter_config.json").is_file() and not (folder / CONFIG_FILE).is_file():
+        raise NotFoundError(
+            "This folder holds a PEFT adapter, not a whole model.", where=name,
+            hint="Merge it first: AutoPeftModelForCausalLM.from_pretrained(folder).merge_and_unload()"
+            ".save_pretrained(merged), and save the tokenizer beside it.",
+        )
     if not (folder / CONFIG_FILE).is_file():
         raise NotFoundError(
             "This folder holds no config.json, so it is not a saved model.", where=name,

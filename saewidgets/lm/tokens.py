@@ -27,8 +27,9 @@ _BYTE_TOKEN = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 
 @dataclass(frozen=True, slots=True)
 class SpecialTokens:
-    """The special ids of a tokenizer; `all` are those that are not text (bos, [MASK], padding, chat marks, …). The
-    unknown token stands for text, if it is not also one of these."""
+    """The special ids of a tokenizer; `all` are those that are not text (bos, [MASK], padding, chat marks, …): the
+    tokens that the tokenizer names, such as ``eos_token``, and added tokens that it flags as special. The unknown token
+    stands for text, if it is not also one of these."""
 
     bos: int | None  # put first in a context: the token for that, else [CLS], else the end-of-sequence token (GPT-2's)
     separator: int | None  # put between documents: the end-of-sequence token, else [SEP], else `bos`
@@ -43,7 +44,7 @@ def special_tokens(tokenizer: Any) -> SpecialTokens:
     cls = getattr(tokenizer, "cls_token_id", None)
     sep = getattr(tokenizer, "sep_token_id", None)
     unknown = tokenizer.unk_token_id
-    ids = {int(i) for i in tokenizer.all_special_ids}
+    ids = special_ids(tokenizer)
     if unknown is not None and unknown not in (bos, eos, cls, sep, tokenizer.pad_token_id):
         ids.discard(unknown)
     known = [int(i) for i in (bos, cls, eos) if i is not None]
@@ -54,6 +55,13 @@ def special_tokens(tokenizer: Any) -> SpecialTokens:
         bos=known[0] if known else None, separator=between[0] if between else None, all=tuple(sorted(ids)),
         closing=int(sep) if sep is not None and framed else None,
     )
+
+
+def special_ids(tokenizer: Any) -> set[int]:
+    """The ids of tokens that a tokenizer names or flags as special."""
+    added = getattr(tokenizer, "added_tokens_decoder", {})
+    flagged = {int(token) for token, entry in added.items() if getattr(entry, "special", False)}
+    return flagged | {int(token) for token in tokenizer.all_special_ids}
 
 
 def separator_id(tokenizer: Any, name: str) -> int | None:
@@ -135,7 +143,7 @@ class TokenText:
         self._tokenizer = tokenizer
         self._kinds = _decoder_kinds(tokenizer)
         self._characters = _bytes_of_characters()
-        self._special = set(tokenizer.all_special_ids)
+        self._special = special_ids(tokenizer)
         self._added = {int(i): str(t) for i, t in getattr(tokenizer, "added_tokens_decoder", {}).items()}
         self._cache: dict[int, builtins.bytes] = {}
 

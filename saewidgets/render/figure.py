@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from saewidgets.render.html import Html, tag
+from saewidgets.render.numbers import MINUS
 
 _ROW, _CHARACTER = 18, 6.5  # height of a line of the legend, and the widest mean width of a character, in pixels
 _GAP = 10.0  # pixels that are free between the labels of an axis
@@ -312,6 +313,8 @@ def widened(low: float, high: float) -> tuple[float, float]:
 
 def tick_text(value: float) -> str:
     """The shortest exact-looking label: 0.25, 2, 1,500, 1M, 1e-5."""
+    if value < 0:
+        return MINUS + tick_text(-value)
     if value != 0 and (abs(value) < 1e-4 or abs(value) >= 1e12):
         mantissa, exponent = f"{value:.0e}".split("e")
         return f"{mantissa}e{int(exponent)}"
@@ -323,7 +326,9 @@ def tick_text(value: float) -> str:
 
 def metric_tick_text(value: float) -> str:
     """A tick of a metric: from 100,000 on 1e5, as in the tiles, for there is no room for more beside an axis."""
-    if abs(value) < 99_999.5:
+    if value < 0:
+        return MINUS + metric_tick_text(-value)
+    if value < 99_999.5:
         return tick_text(value)
     mantissa, exponent = f"{value:.5e}".split("e")
     return f"{mantissa.rstrip('0').rstrip('.')}e{int(exponent)}"

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from saewidgets.config.names import shown_model
 from saewidgets.records import TrainingRecord
 from saewidgets.render.html import CELL, NUMBER, SHORT, STEPS, Html, card, join, marked, small_table, tag
 from saewidgets.render.labels import architecture_label
@@ -25,7 +26,7 @@ ICONS = {
 }
 _STRONG = f"{CELL};font-weight:600"
 # JupyterLab gives columns one width, so that a long hook name would cover the next one: auto.
-_TABLE = "border-collapse:collapse;table-layout:auto;width:100%;font-size:12px"
+TABLE = "border-collapse:collapse;table-layout:auto;width:100%;font-size:12px"
 TILES = (("loss", "Loss"), ("l0", "L0"), ("fvu", "FVU"), ("ce_loss_score", "CE rec."), ("dead", "Dead"))
 _RUN = {
     "Status": SHORT, "Name": _STRONG, "Model and hook": CELL, "Autoencoder": CELL, "Tokens": NUMBER,
@@ -46,7 +47,7 @@ _EXTRACTION = {
 }  # fmt: skip
 _STEERED = {"SAE": CELL, "Feature": _STRONG, "Label": CELL, "Mode": CELL, "Strength": NUMBER}
 _SAE_STATES = {"missing": "⚠ Files not found.", "changed": "⚠ Files changed."}
-_MARK = {"\n": "↵", "\t": "⇥", "\r": "↵"}
+MARK = {"\n": "↵", "\t": "⇥", "\r": "↵"}
 
 
 def status_words(status: str) -> str:
@@ -57,10 +58,10 @@ def status_words(status: str) -> str:
 def tile_values(record: TrainingRecord) -> dict[str, float | None]:
     """The newest value of each of `TILES`. What made a loss NaN is not recorded, but the run's error says so.
 
-    `val_dead`, the share that never fired on held-out text, is there where the run has ended before anybody could know
-    which latents are dead.
+    `val_dead`, the share that never fired in training, is there where the run has ended before anybody could know which
+    latents are dead. `ce_tokens` is how many tokens the cross-entropy is measured on.
     """
-    values = {name: record.latest.get(name) for name, _ in TILES}
+    values = {name: record.latest.get(name) for name in (*(name for name, _ in TILES), "ce_tokens")}
     ended_early = record.status.is_final and values["dead"] is None
     values["val_dead"] = record.latest.get("val_dead") if ended_early else None
     return values | {"loss": math.nan} if record.error is not None and record.error.kind == "nan" else values
@@ -70,7 +71,8 @@ def _card_of(record: TrainingRecord) -> dict[str, Any]:
     """The fields of `messages.training.Card` that are shown here."""
     sae = record.config.get("sae", {})
     return {
-        "name": record.name, "status": record.status.value, "model": record.model, "hook_name": record.hook_name,
+        "name": record.name, "status": record.status.value,
+        "model": shown_model(record.model), "hook_name": record.hook_name,
         "architecture": architecture_label(sae, record.architecture), "d_sae": record.d_sae,
         "tokens_done": record.tokens_done, "tokens_total": record.tokens_total, "tiles": tile_values(record),
         "note": {"what": record.error.what, "hint": record.error.hint} if record.error else None,
@@ -100,7 +102,7 @@ def _table(
         tag("th", name, scope="col", style=NUMBER if style.startswith(NUMBER) else CELL)
         for name, style in columns.items()
     )
-    return tag("table", tag("thead", tag("tr", *heads)), tag("tbody", *body), style=_TABLE)
+    return tag("table", tag("thead", tag("tr", *heads)), tag("tbody", *body), style=TABLE)
 
 
 def _static_copy(title: str, of: str, state: Mapping[str, Any], *parts: Any, about: str = "", more: str = ".") -> Html:
@@ -118,7 +120,7 @@ def _static_copy(title: str, of: str, state: Mapping[str, Any], *parts: Any, abo
 def _runs(cards: Iterable[Mapping[str, Any]]) -> Html:
     def tile(tiles: Mapping[str, Any], name: str) -> str:
         if name == "dead" and tiles.get("val_dead") is not None:
-            return f"{metric(name, tiles['val_dead'])} never fired (held-out text)"
+            return f"{metric(name, tiles['val_dead'])} never fired"
         return metric(name, tiles.get(name))
 
     def cells(run: Mapping[str, Any]) -> Sequence[str]:
@@ -228,15 +230,16 @@ def _group(group: Mapping[str, Any], page: Mapping[str, Any], values: Iterator[f
         title += f", {len(group['examples'])} of {group['count']:,}"
     rows = []
     for example in group["examples"]:
-        texts = ("".join(_MARK.get(c, c) for c in page["texts"][place]) for place in example["tokens"])
-        text = marked([(each, next(values, 0.0)) for each in texts], page["list_max"], example["peak"], _shade)
+        texts = ("".join(MARK.get(c, c) for c in page["texts"][place]) for place in example["tokens"])
+        text = marked([(each, next(values, 0.0)) for each in texts], page["list_max"], example["peak"], shade)
         before, after = ("… " if example["before"] else "", " …" if example["after"] else "")
         shown = tag("td", before, text, after, style=f"{CELL};white-space:pre-wrap")
         rows.append(tag("tr", tag("td", activation(example["value"]), style=NUMBER), shown))
     return join([tag("div", title, style="font-weight:600;margin-top:6px"), small_table(rows) if rows else ""])
 
 
-def _shade(step: int, strongest: bool, _: float) -> str:
+def shade(step: int, strongest: bool, _: float) -> str:
+    """The `Look` of a token in `marked`: an orange ground."""
     ground = f";background:rgba(217,139,0,{0.08 + 0.62 * step / STEPS:.2f});border-radius:2px" if step else ""
     return f'style="font-style:normal{ground}{";font-weight:bold" if strongest else ""}"'
 

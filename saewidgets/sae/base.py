@@ -45,6 +45,7 @@ class LossState:
         progress: share of the run that is done, 0 to 1: finished optimiser steps / all steps, the same for all
             microbatches of a step. Annealed penalties follow it.
         steps: optimiser steps of the whole run; None: not known. Averages over a part of the run go by it.
+        lift_scale: factor on `pre_act_coefficient`.
         dead_at_most: an upper bound of how many are dead, so that a GPU need not be asked; None: none is known.
         units: set by `loss` itself where the SAE normalises its input.
     """
@@ -53,6 +54,7 @@ class LossState:
     dead: Tensor | None = None
     progress: float = 0.0
     steps: int | None = None
+    lift_scale: float = 1.0
     dead_at_most: int | None = None
     units: Units | None = None
 
@@ -346,6 +348,10 @@ class SAE(nn.Module, ABC):
         """The units in which encoder and decoder see `x` [rows, d_in] and its target."""
         return Units(x) if self.is_transcoder else Units.of(self.cfg.normalize_activations, x)
 
+    def row_weights(self, x: Tensor) -> Tensor | None:
+        """[rows]: how often the loss counts the squared error of each row of `x` [rows, d_in]; None: once."""
+        return None if self.cfg.normalize_activations == "none" else self._units(x.to(self.W_dec.dtype)).weights
+
     def decoder_target(self, x: Tensor, target: Tensor) -> Tensor:
         """What the decoder has to put out for `target` [rows, d_out] where the SAE reads `x` [rows, d_in]."""
         target = target.to(self.W_dec.dtype)
@@ -406,6 +412,7 @@ class SAE(nn.Module, ABC):
         weight: float | None = getattr(self.cfg, "pre_act_coefficient", None)
         if weight is None:
             return loss
+        weight *= step.lift_scale
         term, (latents, is_dead) = loss.mse.new_zeros(()), (None, None) if step.dead is None else step.dead_latents()
         if latents is not None and (latents.numel() or self.mesh.latents.size > 1):
             product = (self._centred(x) @ self.W_enc[:, latents]).float()  # the dead columns alone

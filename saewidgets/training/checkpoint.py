@@ -200,8 +200,10 @@ def _require(holds: bool, otherwise: str) -> None:
 
 
 LOWER_IS_BETTER = {"fvu": True, "mse": True, "loss": True, "ce_loss_score": False}
-EVALUATED = {"fvu": "val_fvu", "l0": "val_l0", "mse": "val_mse", "dead": "val_dead", "ce_loss_score": "ce_loss_score"}
+EVALUATED = {"fvu": "val_fvu", "l0": "val_l0", "mse": "val_mse", "ce_loss_score": "ce_loss_score"}
 """The metrics of an evaluation that training shows, and what they are called in charts."""
+SAMPLES = {"n_tokens": "val_tokens", "ce_tokens": "ce_tokens"}
+"""The numbers of tokens that these are measured on, in the same way: ``val_…``, and ``ce_loss_score``."""
 
 
 def is_better(metric: str, value: float, best: float | None) -> bool:

@@ -135,8 +135,12 @@ class DeadLatents:
     def share(self, tokens_seen: int, latents: Group = ALONE.latents) -> Tensor | None:
         """Dead latents / all latents, as a 0-d float32 tensor on the counter's device; None where `mask` is. `latents`:
         the workers that hold the others."""
-        dead = self.mask(tokens_seen)
-        return None if dead is None else latents.add(dead.float().mean()) / latents.size
+        return self.unfired(self.window, latents) if tokens_seen >= self.window else None
+
+    def unfired(self, tokens: int, latents: Group = ALONE.latents) -> Tensor:
+        """The share of latents that did not fire in the last `tokens` tokens, as a 0-d float32 tensor."""
+        share: Tensor = latents.add((self.tokens_since_fired >= tokens).float().mean()) / latents.size
+        return share
 
     def counts(self) -> list[int]:
         """What `at_most` will be, for `load`: shapes follow from it, and from those how sums are rounded."""

@@ -21,7 +21,7 @@ _FLOAT = 4
 _DTYPE_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 _RUNTIME_BYTES = {"cpu": 300 * 2**20, "cuda": 600 * 2**20}  # torch with its kernels loaded
 _EVALUATION_BLOCK = 2**28  # evaluation holds at most this much of logits, and of latents, at once
-_SPARSE = frozenset({"topk", "batchtopk", "matryoshka"})
+SPARSE = frozenset({"topk", "batchtopk", "matryoshka"})
 # Work that is bound by memory, as operations of a matrix product that takes as long (docs/training.md).
 _ADAM = 300  # per parameter: 28 bytes read and written; a core moves about one byte in the time of ten operations
 _GATHER = 4  # times slower than a product: rows of W_dec are read one by one
@@ -29,8 +29,9 @@ _SELECT = 60  # per latent: pre-activations written, read again, compared
 _LOW = 1 / 4  # time of a product in bfloat16 or float16, in that of one in float32: evaluations are in float32
 KEPT_BYTES = 1 << 26  # most memory for what the model makes of the evaluated text, which is kept between evaluations
 _SHARE = 0.04  # of the operations of a run for evaluations: at most 5 % of its time, as the count is rough
-_FEWEST, _MOST = 3, 16_384  # evaluations, before they read less text; tokens of one
-_LEAST = 256
+_FEWEST = 3  # evaluations, before they read less text
+_TOKENS = (16_384, 8_192)  # of one evaluation; on fewer, the error of text with heavy-tailed norms is noise
+_LEAST = 256  # of the cross-entropy, which takes the rest of the model and its output layer
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,29 +141,37 @@ def _runtime(device: str) -> int:
 # as such (the CPU's kernels), not as a dense matrix.
 def with_evaluations(config: TrainingConfig, model: ModelSize, held_out: int | None = None) -> TrainingConfig:
     """`config` with what it leaves empty of `evaluation` filled in, so that evaluations take at most 5 % of the run's
-    time: up to ten on up to 16,384 tokens; of a short run three or more on fewer tokens, and in the end one on 256.
-    `held_out`: how many tokens there are, if that is known."""
+    time: up to ten on 16,384 tokens; in a short run three on 8,192, with the cross-entropy on fewer. If even these took
+    over 10 % there is one, however long it takes. `held_out`: the number of tokens there are, if it is known."""
     given, work = config.evaluation, _training_cost([config], model) * config.steps * config.batch_size
     budget = _SHARE * work / config.parallel.workers  # the first evaluates, the others wait
 
-    def fit(number: int, tokens: int) -> bool:
-        return _evaluations_cost(config, model, number, min(tokens, held_out or tokens)) <= budget
+    def fit(number: int, tokens: int, ce_tokens: int, times: int = 1) -> bool:
+        return _evaluations_cost(config, model, number, min(tokens, held_out or tokens), ce_tokens) <= times * budget
 
     fewest = math.ceil(config.steps / given.every_steps) if given.every_steps else min(_FEWEST, config.steps)
-    sizes = [given.tokens] if given.tokens else [_MOST >> n for n in range((_MOST // _LEAST).bit_length())]
-    tokens = next((each for each in sizes if fit(fewest, each)), sizes[-1])
-    number = next((each for each in range(PER_RUN, 1, -1) if fit(each, tokens)), 1)
+    sizes = (given.tokens,) if given.tokens else _TOKENS
+    tokens = next((each for each in sizes if fit(fewest, each, each // 4)), sizes[-1])
+    least = given.ce_tokens or given.tokens or _LEAST
+    if not (given.every_steps or fit(fewest, tokens, least, times=2)):
+        fewest = 1
+    ce_tokens = given.ce_tokens
+    if not (ce_tokens or given.tokens):
+        parts = [tokens >> n for n in range((tokens // _LEAST).bit_length())]
+        ce_tokens = next((each for each in parts if fit(fewest, tokens, each)), _LEAST)
+    number = next((each for each in range(PER_RUN, fewest, -1) if fit(each, tokens, ce_tokens or tokens)), fewest)
     every = given.every_steps or math.ceil(config.steps / number)
-    return config.replace(**{"evaluation.every_steps": every, "evaluation.tokens": tokens})
+    return config.replace(evaluation={"every_steps": every, "tokens": tokens, "ce_tokens": ce_tokens})
 
 
 def evaluation_share(configs: Sequence[TrainingConfig], model: ModelSize, *, sparse: bool = True) -> float:
     """Work of all evaluations of trainings that share one forward, as a share of that of their training."""
     deepest, total = max(configs, key=_blocks), 0.0
     for config in (with_evaluations(each, model) for each in configs):
-        number, tokens = math.ceil(config.steps / evaluation_interval(config)), config.evaluation.tokens or _MOST
+        number, read = math.ceil(config.steps / evaluation_interval(config)), config.evaluation
+        tokens, ce_tokens = read.tokens or _TOKENS[0], read.ce_tokens or read.tokens or _LEAST
         shares = config.hook_names != deepest.hook_names  # what comes before its hook
-        total += _evaluations_cost(config, model, number, tokens, sparse=sparse, shares=shares)
+        total += _evaluations_cost(config, model, number, tokens, ce_tokens, sparse=sparse, shares=shares)
     return total / (_training_cost(configs, model, sparse=sparse) * configs[0].steps * configs[0].batch_size)
 
 
@@ -175,19 +184,21 @@ def _training_cost(configs: Sequence[TrainingConfig], model: ModelSize, *, spars
 
 
 def _evaluations_cost(
-    config: TrainingConfig, model: ModelSize, number: int, tokens: int, *, sparse: bool = True, shares: bool = False
-) -> float:
+    config: TrainingConfig, model: ModelSize, number: int, tokens: int, ce_tokens: int, *, sparse: bool = True,
+    shares: bool = False,
+) -> float:  # fmt: skip
     """Work of `number` evaluations on `tokens` tokens, in operations of a float32 product. The first takes a forward to
-    the hook (unless it `shares` another's) and, as the model is by itself and with zeros in the place, two from there
-    on; each one the autoencoder's own forward and the model's from there on, and again to the hook where that is not
-    kept."""
+    the hook (unless it `shares` another's), each one the autoencoder's own forward, and again the forward to the hook
+    where that is not kept. On `ce_tokens` of them, the first also takes two forwards from the hook on, of the model by
+    itself and with zeros in the place, and each one another."""
     tokens = math.ceil(tokens / config.context_size) * config.context_size
+    ce_tokens = min(tokens, math.ceil(ce_tokens / config.context_size) * config.context_size)
     own = number * tokens * _reconstruction_flops(config, model.d_model, sparse)
     if config.corpus.kind == "activations" and not config.corpus.cross_entropy:
         return own
     block, before = 2 * _block_parameters(model) + 4 * config.context_size * model.d_model, 0.0
-    width = len(config.hook_names) + model.is_causal
-    is_kept = tokens * width * model.d_model * _DTYPE_BYTES[config.model_dtype] <= KEPT_BYTES
+    vectors = tokens * len(config.hook_names) + ce_tokens * model.is_causal
+    is_kept = vectors * model.d_model * _DTYPE_BYTES[config.model_dtype] <= KEPT_BYTES
     if not shares:
         before = _blocks(config) * block * (1 if is_kept else number)
     behind = 0.0
@@ -195,7 +206,7 @@ def _evaluations_cost(
         behind = block * max(0, model.n_layers - _blocks(config)) + (2 * model.d_model + _SELECT) * (
             model.vocab_size or 0
         )
-    return own + _slowness(config.model_dtype) * tokens * (before + (2 + number) * behind)
+    return own + _slowness(config.model_dtype) * (tokens * before + ce_tokens * (2 + number) * behind)
 
 
 def _slowness(dtype: str) -> float:
@@ -218,7 +229,7 @@ def sae_flops(config: TrainingConfig, d_in: int, *, sparse: bool = True) -> floa
     """FLOPs of the autoencoder's forward, backward and optimiser step, per training token."""
     sae = config.sae
     adam = _ADAM * sae_parameters(config, d_in) / config.batch_size
-    if sae.architecture in _SPARSE and sparse:
+    if sae.architecture in SPARSE and sparse:
         active = getattr(sae, "k", 0)
         # Encoding is dense, the four other products touch k latents only.
         return 2 * d_in * sae.d_sae + 8 * d_in * active * _GATHER + _SELECT * sae.d_sae + adam
@@ -230,7 +241,7 @@ def sae_flops(config: TrainingConfig, d_in: int, *, sparse: bool = True) -> floa
 def _reconstruction_flops(config: TrainingConfig, d_in: int, sparse: bool) -> float:
     """FLOPs of the autoencoder's forward, per token."""
     sae = config.sae
-    chosen = sae.architecture in _SPARSE and sparse
+    chosen = sae.architecture in SPARSE and sparse
     decoding = 2 * d_in * (getattr(sae, "k", 0) * _GATHER if chosen else sae.d_sae)
     return (2 * d_in + _SELECT) * sae.d_sae + decoding
 
@@ -293,7 +304,7 @@ def _work(config: TrainingConfig, model: ModelSize, d_in: int) -> tuple[int, int
     forward, and an evaluation); else for the SAE, and for the language model."""
     rows = config.batch_size // config.gradient_accumulation // config.parallel.data
     d_sae = config.sae.d_sae // config.parallel.latents
-    dense = 2 if config.sae.architecture in _SPARSE else 4  # pre-activations, latents, their gradients: [rows, d_sae]
+    dense = 2 if config.sae.architecture in SPARSE else 4  # pre-activations, latents, their gradients: [rows, d_sae]
     tokens = config.activations.model_batch_size * config.context_size
     step = rows * (dense * d_sae + 6 * d_in) * _FLOAT
     forward = tokens * 12 * model.d_model * _DTYPE_BYTES[config.model_dtype]

@@ -11,7 +11,7 @@ from saewidgets.config.training import ActivationsConfig, TrainingConfig
 from saewidgets.formats import save_sae
 from saewidgets.sae import SAE, build_sae
 from saewidgets.sae.scaler import Scaler
-from saewidgets.training.checkpoint import EVALUATED, Checkpoint, newest_whole
+from saewidgets.training.checkpoint import EVALUATED, SAMPLES, Checkpoint, newest_whole
 from saewidgets.version import __version__
 
 
@@ -41,7 +41,11 @@ def metadata(
     text is called, if not as in the configuration.
     """
     measured = {ours: float(metrics[name]) for ours, name in EVALUATED.items() if name in metrics}
-    dead = {"num_dead_features": round(measured["dead"] * config.sae.d_sae)} if "dead" in measured else {}
+    measured |= {name: int(metrics[name]) for name in SAMPLES.values() if name in metrics}
+    dead = {}
+    if "val_dead" in metrics:
+        share = float(metrics["val_dead"])
+        dead = {"dead": share, "num_dead_features": round(share * config.sae.d_sae)}
     return {
         "model_name": model_name,
         "model_class_name": model_class,

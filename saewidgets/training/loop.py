@@ -23,7 +23,18 @@ from saewidgets.activations.stream import RowStream
 from saewidgets.config.sae import Penalised
 from saewidgets.config.training import TrainingConfig
 from saewidgets.errors import FormatError, TrainingError
-from saewidgets.events import SAVING, CheckpointSaved, Control, Emit, LogLine, Metrics, NullControl, Progress
+from saewidgets.events import (
+    SAVING,
+    UNIT_ROWS,
+    CheckpointSaved,
+    Control,
+    Emit,
+    Facts,
+    LogLine,
+    Metrics,
+    NullControl,
+    Progress,
+)
 from saewidgets.render.numbers import decimal
 from saewidgets.sae import SAE, Loss, LossState, StandardSAE
 from saewidgets.sae.scaler import Scaler
@@ -150,10 +161,13 @@ class Trainer:
         """One optimiser step, or none at all: an interruption or an error before Adam's step leaves no trace."""
         if self.step == 0 and self.config.from_pretrained is None and self.sae.cfg.start_from_data:
             self.sae.start_from(x, target)
+        if self.step == 0 and not self.config.activations.is_measured:
+            self.sparsity.start_from(x, x if target is None else target)
         self.adam.set_lr(self.schedules.lr(self.step))
         state = LossState(
             self._sparsity_scale(self.step), self.dead.mask(self.tokens), progress=self.step / self.steps,
-            steps=self.steps, dead_at_most=self.dead.at_most if self.mesh.latents.size == 1 else None,
+            steps=self.steps, lift_scale=self.sparsity.lift_unit,
+            dead_at_most=self.dead.at_most if self.mesh.latents.size == 1 else None,
         )
         buffers = {name: buffer.clone() for name, buffer in self.sae.named_buffers()}
         window = self.window.copy()
@@ -171,6 +185,10 @@ class Trainer:
         norm = self.adam.clip()
         self.precision.step(self.adam.optimizer)
         self.sae.after_step(unit_rows=self._has_unit_rows())
+        if self.step and self.step == self._unit_rows_from:  # a ramp ends in a worse FVU (docs/training.md)
+            number = self.step + 1
+            self.emit(LogLine(f"Step {number:,}: decoder rows have norm one from here on; FVU rises for a while."))
+            self.emit(Facts({UNIT_ROWS: number}))
         self.adam.zero_grad()
         self.sparsity.after_step(self.step, l0)
         self.dead.update(fired, x.shape[0])
@@ -180,11 +198,17 @@ class Trainer:
         self.saved = None
         self.step += 1
 
+    @property
+    def _unit_rows_from(self) -> int | None:
+        """The step from which decoder rows are kept at norm one, where that begins in the course of a run."""
+        start = getattr(self.sae.cfg, "unit_norm_from", None)
+        is_long = self.steps >= SHORT and self.config.from_pretrained is None
+        return math.ceil(start * self.steps) if start is not None and is_long else None
+
     def _has_unit_rows(self) -> bool:
         """Whether decoder rows have norm one after this step."""
-        every, start = self.config.optimizer.normalize_decoder_every, getattr(self.sae.cfg, "unit_norm_from", None)
-        is_long = self.steps >= SHORT and self.config.from_pretrained is None
-        if start is not None and is_long and self.step >= start * self.steps:
+        every, start = self.config.optimizer.normalize_decoder_every, self._unit_rows_from
+        if start is not None and self.step >= start:
             return True
         # The first step as well: later the jump would undo training.
         return every is not None and (self.step == 0 or (self.step + 1) % every == 0)
@@ -226,7 +250,7 @@ class Trainer:
             rows, wanted_rows = self.mesh.rows(part), None if target is None else self.mesh.rows(aim)
             with torch.enable_grad(), self.precision.autocast():
                 loss = self.sae.loss(rows, wanted_rows, step=state)
-            self.precision.backward(loss.total / parts)
+            self.precision.backward(loss.total / (parts * self.sparsity.loss_unit))
             loss = self._of_all(loss)
             fired |= loss.fired
             l0 = l0 + loss.l0.double() / parts
@@ -302,9 +326,11 @@ class Trainer:
         self.flush()
         left = self.meter.enter("evaluating")
         try:
-            values = evaluate()
+            values = dict(evaluate())
         finally:
             self.sae.train()
+        # Text that is held out is short: a latent that fires seldom would pass for dead.
+        values["val_dead"] = float(self.dead.unfired(min(self.tokens, self.dead.window), self.mesh.latents))
         self._evaluated_at = self.step
         self._record(values)
         self.meter.enter(left)

@@ -32,10 +32,11 @@ from saewidgets.lm.tokens import TokenMask
 from saewidgets.sae import SAE, build_sae
 from saewidgets.sae.mesh import ALONE
 from saewidgets.sae.scaler import RAW, Scaler
-from saewidgets.settings import machine_memory
+from saewidgets.settings import free_memory, machine_memory
 from saewidgets.training import pretrained
 from saewidgets.training.checkpoint import (
     EVALUATED,
+    SAMPLES,
     Checkpoint,
     clean_leftovers,
     list_checkpoints,
@@ -56,17 +57,23 @@ _COPIES = 4  # of every weight in float32: itself, its gradient, and the two mom
 
 
 def require_room(config: TrainingConfig, d_in: int, d_out: int | None, device: str) -> None:
-    """Raise `ConfigError` where weights, gradients and moments of an autoencoder are more than all the memory."""
+    """Raise `ConfigError` if weights, gradients and moments of an autoencoder are more than the memory of a device, or
+    than what is free of it: a process that takes more main memory is killed."""
     latents = config.autoencoder.d_sae // config.parallel.latents
     needed = _COPIES * 4 * latents * (d_in + (d_out or d_in))
-    on_gpu = device.startswith("cuda")
-    memory = torch.cuda.get_device_properties(device).total_memory if on_gpu else machine_memory()
-    if memory is not None and needed > memory:
-        raise ConfigError(
-            f"{latents:,} latents of width {d_in:,} take {needed / 1e9:,.0f} GB with their gradients and Adam's "
-            f"moments; {device} has {memory / 1e9:,.0f} GB.",
-            where="sae.d_sae", hint="Lower Latents (d_sae).",
-        )
+    free, memory = free_memory(), machine_memory()
+    if device.startswith("cuda"):
+        unused, memory = torch.cuda.mem_get_info(device)
+        free = unused + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    for available, has, hint in (
+        (memory, "has", "Lower Latents (d_sae)."), (free, "has free", "Lower Latents (d_sae), or end other programs."),
+    ):  # fmt: skip
+        if available is not None and needed > available:
+            raise ConfigError(
+                f"{latents:,} latents of width {d_in:,} take {needed / 1e9:,.1f} GB with their gradients and Adam's "
+                f"moments; {device} {has} {available / 1e9:,.1f} GB.",
+                where="sae.d_sae", hint=hint,
+            )
 
 
 _STATUS = {Request.PAUSE: JobStatus.PAUSED, Request.STOP: JobStatus.STOPPED, Request.CANCEL: JobStatus.CANCELLED}
@@ -313,6 +320,8 @@ class Member:
             metrics = dict(self.trainer.latest)
         elif self.checkpoint is not None:  # left before its weights were loaded
             metrics = dict(self.checkpoint.state["metrics"])
+        if self.trainer is not None and status is JobStatus.COMPLETED:
+            self._learn({"costs": self.trainer.meter.costs})
         self.write_record(status.value, step=self.step, tokens=self.tokens, metrics=metrics)
         self.result = TrainingResult(status, self.step, self.tokens, sae_path, metrics)
         self.release()
@@ -346,8 +355,7 @@ def _scaling(scaler: Scaler) -> str:
 
 def _evaluated(config: TrainingConfig, held_out: int) -> str:
     what = "activations" if config.corpus.kind == "activations" else "text"
-    tokens = f"{config.evaluation.tokens or 0:,} tokens of"
-    return f"{tokens} held-out {what}" if held_out else f"evaluated on {tokens} {what} of the training"
+    return f"held-out {what}" if held_out else f"evaluated on {what} of the training"
 
 
 class Evaluations:
@@ -361,7 +369,7 @@ class Evaluations:
     def __init__(self, trainings: Sequence[Member]) -> None:
         self._trainings = trainings
         self._evaluator: Evaluator | None = None
-        self._baselines: dict[tuple[str, int], Baseline] = {}  # by place in the model, and tokens
+        self._baselines: dict[tuple[str, int | None], Baseline] = {}  # by place in the model, and tokens
         self._found: dict[Member, tuple[PendingSAE, Mapping[str, float]]] = {}
 
     def of(self, training: Member, check: Callable[[], None]) -> dict[str, float]:
@@ -372,16 +380,18 @@ class Evaluations:
         known = self._found.pop(training, None)
         if known is not None and known[0] is due:
             return _shown(known[1])
-        prepared, tokens = training.prepared, training.config.evaluation.tokens
+        prepared, settings = training.prepared, training.config.evaluation
         assert prepared is not None
-        assert tokens is not None  # filled in at the start
         if prepared.lm is None:
             assert isinstance(prepared.stream, StoredStream)
-            parts = prepared.stream.held_out(tokens, check)
+            assert settings.tokens is not None  # filled in at the start
+            parts = prepared.stream.held_out(settings.tokens, check)
             return _shown(evaluate_rows(due.sae, parts, scaler=due.scaler)[0])
         together = {
             each: what for each in self._trainings
-            if (what := each.due) is not None and each.config.evaluation.tokens == tokens
+            if (what := each.due) is not None
+            and (each.config.evaluation.tokens, each.config.evaluation.ce_tokens)
+            == (settings.tokens, settings.ce_tokens)
         }  # fmt: skip
         self._measure(together, prepared, check)
         return _shown(self._found.pop(training)[1])
@@ -393,24 +403,30 @@ class Evaluations:
         assert prepared.lm is not None
         self._evaluator = self._evaluator or Evaluator(prepared.lm, KEPT_BYTES)
         config = next(iter(due)).config  # how text is read is the same for all
-        tokens, settings = config.evaluation.tokens, config.activations
+        tokens, ce_tokens, settings = config.evaluation.tokens, config.evaluation.ce_tokens, config.activations
         assert tokens is not None
         subjects = [
             Subject(
                 what.sae, each.config.hook_name, each.config.hook_name_out, what.scaler,
-                self._baselines.get((each.config.hook_names[-1], tokens)),
+                self._baselines.get((each.config.hook_names[-1], ce_tokens)),
             )
             for each, what in due.items()
         ]  # fmt: skip
+        contexts = prepared.stream.evaluation_contexts(tokens)
+        number = len(contexts) if ce_tokens is None else min(len(contexts), math.ceil(ce_tokens / config.context_size))
+        spread = torch.arange(number) * len(contexts) // number  # the cross-entropy reads these, from all over the text
+        others = torch.ones(len(contexts), dtype=torch.bool).index_fill(0, spread, False)
         found = self._evaluator.evaluate(
-            subjects, prepared.stream.evaluation_contexts(tokens), rule=TokenMask.of(settings),
+            subjects, torch.cat([contexts[spread], contexts[others]]), rule=TokenMask.of(settings),
             batch_size=settings.model_batch_size, check=check,
+            ce_contexts=number,
         )
         for (each, what), (metrics, _) in zip(due.items(), found, strict=True):
             self._found[each] = what, metrics
             if (baseline := Baseline.of(metrics)) is not None:
-                self._baselines[each.config.hook_names[-1], tokens] = baseline
+                self._baselines[each.config.hook_names[-1], ce_tokens] = baseline
 
 
 def _shown(found: Mapping[str, float]) -> dict[str, float]:
-    return {ours: found[name] for name, ours in EVALUATED.items() if math.isfinite(found.get(name, math.nan))}
+    names = {**EVALUATED, **SAMPLES}
+    return {ours: found[name] for name, ours in names.items() if math.isfinite(found.get(name, math.nan))}

@@ -152,8 +152,10 @@ def prepare(
         mesh.told(lambda: packing().n_contexts)
     packed = packing()
     windows = (Windows if mesh.size == 1 else partial(SharedWindows, mesh))(
-        lm, packed, config, names, device=device, kept=kept, on_measured=meter.share_of("measuring scale")
+        lm, packed, config, names, device=device, kept=kept, on_measured=meter.share_of("measuring scale", fills=True)
     )
+    windows.on_fill = partial(meter.filling, "computing activations")
+    meter.set_window(windows.window, in_background=windows.reads_ahead)
     if windows.reads_ahead:
         log.info("The next shuffle window is computed while one is trained on.")
     log.info(
@@ -193,6 +195,8 @@ def _prepare_stored(
     meter.enter("opening store")
     check()
     windows = StoredWindows(store, config, [name for each in configs for name in each.hook_names], device=device)
+    windows.on_fill = partial(meter.filling, "reading activations")
+    meter.set_window(windows.window, in_background=True)
     log.info(
         f"Stored activations of {facts.corpus}: {facts.n_rows:,} rows in {facts.dtype}, "
         f"{len(windows.validation):,} of {facts.n_contexts:,} contexts held out."

@@ -198,6 +198,7 @@ class _GroupRun:
             try:
                 self._train()
             except Interruption as interruption:
+                self.meter.settle()
                 if interruption.request is not Request.STOP:
                     raise
                 for member in self.live:
@@ -301,7 +302,7 @@ class _GroupRun:
         """Progress to all that go on, each with its own position: some are a step ahead, or more after a resume."""
         assert isinstance(event, Progress)
         for member in self.live:
-            member.emit(replace(event, done=member.tokens, step=member.step))
+            member.emit(replace(event, done=self.meter.position(member.tokens), step=member.step))
 
     def log(self, message: object) -> None:
         for member in self.live:

@@ -9,7 +9,10 @@ right whatever the model, the width and the learning rate. Three things keep tha
 - Of a standard SAE the coefficient stays as it is at first where the run is long enough for L0 to follow it, unless L0
   falls below its target.
 
-It is a function of the finished steps alone, and of three numbers in the checkpoint, so a resumed run goes on exactly.
+It is a function of the finished steps alone, and of the numbers in the checkpoint, so a resumed run goes on exactly.
+
+The coefficient starts in the units of the loss: where activations are not brought to one scale before training, the
+first batch sets these units. A run on the same activations at another scale then takes the same steps.
 """
 
 from collections.abc import Mapping
@@ -36,14 +39,32 @@ class SteeredL0:
         self._first: Tensor | None = None  # L0 where steering begins
         self._log = torch.zeros((), dtype=torch.float64, device=sae.W_dec.device)  # of the coefficient
         self.scale: Any = 1.0  # a float on the CPU, elsewhere a tensor, so that nothing waits for it
-        if self.target is not None:
-            self._log += torch.tensor(coefficient_for(sae.cfg.architecture, self.target, sae.d_out)).log()
-            self.scale = self._value(self._log.exp())
+        self.loss_unit = 1.0  # squared error of a row, over what it is where activations have a mean norm of √d
+        self.lift_unit = 1.0  # the same of the penalty that lifts dead latents, which is linear in the activations
+        self._start(float(sae.d_out))
         has_thresholds = sae.architecture == "jumprelu"
         self._begin = _UNSTEERED * steps if sae.architecture == "standard" and steps >= SHORT else 0.0
         steps = max(steps, SHORT)  # a shorter run moves things no faster, lest they swing more and more
         # How much of a run moves the coefficient by e where L0 is off by e; the rest is moved at once.
         self._gain, self._at_once = (60.0 / steps, 0.0) if has_thresholds else (20.0 / steps, 0.3)
+
+    def _start(self, squared_norm: float) -> None:
+        if self.target is not None:
+            coefficient = coefficient_for(self._sae.cfg.architecture, self.target, squared_norm)
+            self._log = self._log.new_tensor(coefficient).mul(self.loss_unit * self._sae.d_out / squared_norm).log()
+            self.scale = self._value(self._log.exp())
+
+    @torch.no_grad()
+    def start_from(self, x: Tensor, target: Tensor) -> None:
+        """Start the coefficient in the units of the first batch, `x` [rows, d_in] and its `target` [rows, d_out]."""
+        if self.target is None:
+            return
+        size = float(self._sae.decoder_target(x, target).norm(dim=1).mean()) / self._sae.d_out**0.5
+        weights = self._sae.row_weights(x)
+        weight = 1.0 if weights is None else float(weights.sqrt().mean()) ** 2
+        if weight * size > 0:  # a batch of zeros has no scale
+            self.loss_unit, self.lift_unit = weight * size**2, weight * size
+            self._start(self._sae.d_out * size**2)
 
     @torch.no_grad()
     def after_step(self, step: int, l0: Tensor) -> None:
@@ -67,9 +88,13 @@ class SteeredL0:
         """What a resumed run needs; empty where nothing is steered."""
         if self._first is None:
             return {}
-        return {"first": self._first.item(), "log": self._log.item(), "scale": float(self.scale)}
+        return {
+            "first": self._first.item(), "log": self._log.item(), "scale": float(self.scale),
+            "loss_unit": self.loss_unit, "lift_unit": self.lift_unit,
+        }  # fmt: skip
 
     def load(self, state: Mapping[str, float]) -> None:
         if state:
             self._first, self._log = (self._log.new_tensor(state[name]) for name in ("first", "log"))
             self.scale = self._value(self._log.new_tensor(state["scale"]))
+            self.loss_unit, self.lift_unit = state.get("loss_unit", 1.0), state.get("lift_unit", 1.0)

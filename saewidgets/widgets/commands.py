@@ -190,6 +190,18 @@ class Commands:
         return self.state() if self._model.state().revision > revision else None
 
 
+class UndoCommands(Commands):
+    """Of widgets whose deletions can be undone."""
+
+    @command
+    def undo_delete(self, ids: tuple[str, ...]) -> None:
+        try:
+            for each in ids:
+                self._workspace.deletions.undo(each)
+        finally:
+            self._changed()
+
+
 class ImportCommands(Commands):
     """Of widgets that list completed trainings which are not in the library."""
 

@@ -6,12 +6,13 @@ No widgets and no threads here; methods may be called from any thread.
 import logging
 import threading
 import time
+from collections.abc import Mapping
 from typing import Any, Generic, TypeVar
 
 from saewidgets.errors import SAEWidgetsError
 from saewidgets.events import JobStatus
 from saewidgets.records import DeviceInfo
-from saewidgets.widgets.messages.wire import Note, State
+from saewidgets.widgets.messages.wire import Deleted, Note, State
 from saewidgets.workspace import Workspace
 from saewidgets.workspace.folders import files_note
 
@@ -145,3 +146,8 @@ def name_of_workspace(workspace: Workspace) -> str:
     The state is saved with the notebook, and no folder of this machine goes there.
     """
     return "" if workspace.is_default else "ws"
+
+
+def deleted_of(pending: Mapping[str, str], *, saes: bool) -> tuple[Deleted, ...]:
+    """What can be undone of `Deletions.pending`: SAEs, or trainings."""
+    return tuple(Deleted(id=i, name=name) for i, name in pending.items() if i.startswith("sae_") is saes)

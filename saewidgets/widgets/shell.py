@@ -45,6 +45,12 @@ _BUNDLES = {  # by view
 }
 Theme = Literal["auto", "light", "dark"]
 HIDE = ".{0} {{ display: none }} .jp-OutputArea-child:has(> * > .{0}) {{ display: none }}"
+# JupyterLab writes "Error displaying widget: model not found" into the output of a view whose kernel has ended. That
+# output follows the static copy, which shows the same.
+HIDE_ERROR = (
+    ".jp-OutputArea-child:has(> * > .{0}) + .jp-OutputArea-child:has(> .jp-OutputArea-output.jupyter-widgets)"
+    ":not(:has(.sw)) {{ display: none }}"
+)
 LEAST_HEIGHT = 80  # pixels
 COPY_EVERY = 5.0  # least seconds between two static copies of a widget in a notebook
 _ANSWERS_KEPT = 16  # for pages that did not hear them; one has few questions open at once
@@ -508,7 +514,7 @@ class Shell:
 
     def _leave_copy(self, update: bool = True) -> None:
         name = self._parts[0].copy_name
-        html = tag("div", self._copy(), class_=name)
+        html = tag("div", tag("style", Html(HIDE_ERROR.format(name))), self._copy(), class_=name)
         self._outputs.publish({"text/html": html}, {}, transient={"display_id": name}, update=update)
 
 

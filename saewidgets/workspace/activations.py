@@ -11,7 +11,7 @@ from saewidgets.catalog import new_store_id
 from saewidgets.config import arguments
 from saewidgets.config.capture import CaptureConfig
 from saewidgets.config.corpus import ActivationCorpus
-from saewidgets.config.names import as_recorded, check_revision, free_name, is_local
+from saewidgets.config.names import as_recorded, check_revision, free_name, is_local, shown_model
 from saewidgets.durable import free_bytes, require_space
 from saewidgets.errors import ConfigError, StateError
 from saewidgets.events import JobStatus
@@ -21,7 +21,8 @@ from saewidgets.workspace.capture.capture_job import IMPORT_LANE, KIND, discard,
 from saewidgets.workspace.capture.stored_corpus import FOLDER, require_files, settings_said, users_of
 from saewidgets.workspace.checked import checks_arguments
 from saewidgets.workspace.corpora import corpus_to_row, located
-from saewidgets.workspace.handle import FilesHandle, Names
+from saewidgets.workspace.handle import FilesHandle
+from saewidgets.workspace.lookup import Ref
 from saewidgets.workspace.parts import Helpers
 from saewidgets.workspace.tasks import Tasks
 from saewidgets.workspace.training.settle import not_in_model
@@ -36,7 +37,8 @@ def settled(
     workspace: Workspace, model: Any, tokenizer: Any, **settings: Any
 ) -> tuple[CaptureConfig, UserModel | None]:
     """The configuration with "auto" and the like made concrete: it must mean the same elsewhere."""
-    held = None if isinstance(model, str | Path) and tokenizer is None else take(model, tokenizer)
+    named = isinstance(model, str | Path) and tokenizer is None
+    held = None if named else take(model, tokenizer, settings.get("corpus"))
     config = CaptureConfig(**{"model": str(model) if held is None else held.name, **settings})
     changes: dict[str, Any] = {}
     if held is not None:
@@ -108,7 +110,7 @@ class Capture(FilesHandle[ActivationStoreRecord]):
 
     def _facts(self, record: ActivationStoreRecord) -> dict[str, str]:
         facts = {
-            "Model": record.model or "not known",
+            "Model": shown_model(record.model or "not known"),
             "Hook names": ", ".join(record.hook_names),
             "Tokens": f"{record.n_tokens or record.tokens_total:,}",
         }
@@ -131,10 +133,6 @@ class Activations:
             again="capture(..., model, tokenizer=...)",
         )  # fmt: skip
         self.helpers = Helpers(workspace, KIND, partial(run_store, workspace))
-        self._names = Names(
-            self._rows, "a store of activations", "stores of activations",
-            "ws.activations.list() or `saewidgets activations list`", "store_id", "acts_",
-        )  # fmt: skip
         self.changes = Listeners()
 
     # ------------------------------------------------------------------------------------------------ capture
@@ -286,46 +284,45 @@ class Activations:
             status=status, model=model, hook_name=hook_name, search=search, limit=limit, offset=offset
         )
 
-    def get(self, store_id: str) -> Capture:
+    def get(self, store_id: Ref) -> Capture:
         """The store with this id, with this name, or whose id begins so: ``acts_`` and at least four characters more.
         Raises `NotFoundError`, which lists those that fit where several do."""
-        return Capture(self._workspace, self._names.find(store_id))
+        return Capture(self._workspace, self._rows.get(store_id).id)
 
-    def open(self, store_id: str) -> StoredActivations:
+    def open(self, store_id: Ref) -> StoredActivations:
         """A store, to look at: token ids, memory-mapped rows. Raises `StateError` if it is incomplete, `NotFoundError`
         or `FormatError` where its files are missing or were changed."""
         from saewidgets.activations.store import StoredActivations  # torch: seconds to import
 
         return StoredActivations(require_files(self.get(store_id).record), self._workspace.storage.remote)
 
-    def verify(self, store_id: str, on_file: Callable[[int], None] = lambda done: None) -> None:
+    def verify(self, store_id: Ref, on_file: Callable[[int], None] = lambda done: None) -> None:
         """Compare every file of a store with its SHA-256; `on_file` is called with the bytes compared so far. Raises
         `FormatError` if one was changed: lists only look at sizes, times and a sample."""
         self.open(store_id).verify(on_file)
 
-    def training_settings(self, store_id: str) -> dict[str, Any]:
+    def training_settings(self, store_id: Ref) -> dict[str, Any]:
         """What a training that reads a store takes from it, by dotted name: model, revision, precision, context length,
         BOS. Of imported states nothing but the model is known, and that only if it was named. Raises `NotFoundError`.
         """
-        return settings_said(self._rows.get(self._names.find(store_id, beginnings=False)))
+        return settings_said(self._rows.get(store_id))
 
-    def used_by(self, store_id: str) -> Sequence[str]:
+    def used_by(self, store_id: Ref) -> Sequence[str]:
         """Ids of the trainings that read a store now, or go on reading it when they are resumed."""
-        return [record.id for record in users_of(self._workspace, self._names.find(store_id, beginnings=False))]
+        return [record.id for record in users_of(self._workspace, self._rows.get(store_id).id)]
 
     # ------------------------------------------------------------------------------------------------ change
 
-    def rename(self, store_id: str, name: str) -> ActivationStoreRecord:
+    def rename(self, store_id: Ref, name: str) -> ActivationStoreRecord:
         """Give a store another name. Raises `ConfigError` if it is empty or too long."""
-        found = self._names.find(store_id, beginnings=False)
-        record = self._rows.update(found, name=arguments.name(name, "a name for the store"))
-        self.changes.tell(found)
+        record = self._rows.update(store_id, name=arguments.name(name, "a name for the store"))
+        self.changes.tell(store_id)
         return record
 
-    def delete(self, store_id: str) -> int:
+    def delete(self, store_id: Ref) -> int:
         """Remove a store, by its whole id or its name, and its files. SAEs that were trained from it stay. Returns the
         bytes freed. Raises `NotFoundError`, and `StateError` while it is being captured or a training reads it."""
-        record = Capture(self._workspace, self._names.find(store_id, beginnings=False)).record
+        record = Capture(self._workspace, store_id).record
         if users := users_of(self._workspace, record.id):
             raise StateError(
                 f"{len(users)} training{'s read' if len(users) > 1 else ' reads'} this store: "
@@ -339,14 +336,14 @@ class Activations:
         self.changes.tell(record.id)
         return freed
 
-    def tidy(self, store_id: str) -> None:
+    def tidy(self, store_id: Ref) -> None:
         """Remove the files of one that was cancelled while it was not running; its text stays, to start it again."""
         record = self._rows.get(store_id)
         if not record.is_whole and record.status in (JobStatus.CANCELLED, JobStatus.STOPPED):
             self.helpers.dismiss(record.job_id)
             discard(Path(record.folder))
 
-    def folder_of(self, store_id: str) -> Path:
+    def folder_of(self, store_id: Ref) -> Path:
         """The folder of a store that a training is about to read. Raises what `open` raises."""
         return require_files(self._rows.get(store_id))
 

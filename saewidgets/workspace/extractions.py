@@ -6,10 +6,11 @@ import contextlib
 from collections.abc import Callable, Collection, Mapping
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from saewidgets.catalog import new_extraction_id
 from saewidgets.config.extraction import ExtractionConfig
+from saewidgets.config.names import shown_model
 from saewidgets.durable import require_space
 from saewidgets.errors import ConfigError, NotFoundError, StateError
 from saewidgets.events import JobStatus
@@ -31,15 +32,17 @@ from saewidgets.workspace.extraction.extraction_job import (
 from saewidgets.workspace.extraction.logits import LogitJobs
 from saewidgets.workspace.folders import TOKENS, remove_tree
 from saewidgets.workspace.handle import FilesHandle
+from saewidgets.workspace.lookup import Ref
 from saewidgets.workspace.parts import PARTS, Helpers
 from saewidgets.workspace.subjects import KnownSAE, files_of, find_subject, held_model
 from saewidgets.workspace.tasks import Tasks, subscribe_to
-from saewidgets.workspace.user_models import UserModel, missing, take
+from saewidgets.workspace.user_models import UserModel, corpus_of, missing, take
 
 if TYPE_CHECKING:
     from saewidgets.features.store.read import FeatureStore
     from saewidgets.workspace.workspace import Workspace
 
+_FEWEST_TOKENS = 100_000  # that are proposed, however few an SAE was trained on
 LOGITS = "logits"  # the folder that `features.store` keeps the tables in
 _OPEN = 4  # stores kept open; their arrays are memory-mapped
 _UNFINISHED = frozenset(status for status in JobStatus if not status.is_final)
@@ -67,7 +70,7 @@ class Extraction(FilesHandle[ExtractionRecord]):
 
     def _facts(self, record: ExtractionRecord) -> dict[str, str]:
         facts = {
-            "Model and hook": f"{record.model} · {record.hook_name}",
+            "Model and hook": f"{shown_model(record.model)} · {record.hook_name}",
             "Tokens": f"{record.n_tokens or record.tokens_total:,}",
         }
         if record.seen is not None:
@@ -78,6 +81,8 @@ class Extraction(FilesHandle[ExtractionRecord]):
 @checks_arguments
 class Extractions:
     """The extractions of a workspace. A training and the SAE imported from it have theirs in common."""
+
+    NAMED: ClassVar = {"sae_id": ("sae", "training")}
 
     def __init__(self, workspace: Workspace) -> None:
         self._workspace = workspace
@@ -96,8 +101,8 @@ class Extractions:
     def create(
         self,
         *,
-        sae_id: str | None = None,
-        training_id: str | None = None,
+        sae_id: Ref | None = None,
+        training_id: Ref | None = None,
         config: ExtractionConfig | Mapping[str, Any] | None = None,
         model: Any = None,
         tokenizer: Any = None,
@@ -121,7 +126,7 @@ class Extractions:
             StorageError: the disk is too full.
         """
         subject = self._subject(sae_id, training_id)
-        given = take(model, tokenizer)
+        given = take(model, tokenizer, corpus_of(config))
         held = given or held_model(self._workspace, subject)
         wanted = checked(config)
         if held is None and subject.model_given and wanted.model is None:
@@ -158,8 +163,8 @@ class Extractions:
     def estimate(
         self,
         *,
-        sae_id: str | None = None,
-        training_id: str | None = None,
+        sae_id: Ref | None = None,
+        training_id: Ref | None = None,
         config: ExtractionConfig | Mapping[str, Any] | None = None,
     ) -> ExtractionEstimate:
         """Estimate an extraction: time, disk, memory, and warnings. Nothing is started. Raises what `create` raises."""
@@ -167,10 +172,13 @@ class Extractions:
         held = held_model(self._workspace, subject)
         return estimate(self._workspace, subject, concrete(self._workspace, subject, checked(config), held))
 
-    def defaults(self, *, sae_id: str | None = None, training_id: str | None = None) -> ExtractionConfig:
-        """The default configuration for an SAE: its own model, context length and text, where they are known."""
+    def defaults(self, *, sae_id: Ref | None = None, training_id: Ref | None = None) -> ExtractionConfig:
+        """The default configuration for an SAE: its own model, context length and text, where they are known, and of an
+        SAE that was trained on fewer tokens than usual as many, at least 100,000."""
         subject = self._subject(sae_id, training_id)
+        usual = ExtractionConfig().tokens
         return ExtractionConfig(
+            tokens=min(usual, max(_FEWEST_TOKENS, subject.training_tokens or usual)),
             corpus=subject.corpus, context_size=subject.context_size, model=subject.model,
             model_revision=subject.revision, model_dtype=subject.dtype,  # type: ignore[arg-type]
         )
@@ -182,8 +190,8 @@ class Extractions:
         *,
         status: JobStatus | str | Collection[JobStatus | str] | None = None,
         source_type: str | None = None,
-        sae_id: str | None = None,
-        training_id: str | None = None,
+        sae_id: Ref | None = None,
+        training_id: Ref | None = None,
         search: str | None = None,
         limit: int | None = None,
         offset: int = 0,
@@ -204,19 +212,19 @@ class Extractions:
             offset=offset,
         )
 
-    def get(self, extraction_id: str) -> Extraction:
-        """The extraction with this id. Raises `NotFoundError`."""
+    def get(self, extraction_id: Ref) -> Extraction:
+        """The extraction with this id, of this name, or whose id begins so. Raises `NotFoundError`."""
         return Extraction(self._workspace, self._rows.get(extraction_id).id)
 
-    def for_sae(self, sae_id: str) -> Records[ExtractionRecord]:
+    def for_sae(self, sae_id: Ref) -> Records[ExtractionRecord]:
         """The extractions of an SAE (or a training), newest first."""
         return self.list(sae_id=sae_id)
 
-    def latest(self, sae_id: str) -> ExtractionRecord | None:
+    def latest(self, sae_id: Ref) -> ExtractionRecord | None:
         """The newest extraction of an SAE (or a training) that can be read; None if there is none."""
         return next(iter(self._rows.list(origin=sae_id, has_data=True, limit=1)), None)
 
-    def status(self, sae_id: str) -> JobStatus | None:
+    def status(self, sae_id: Ref) -> JobStatus | None:
         """The status of the newest extraction of an SAE (or a training); None if there is none."""
         return next((record.status for record in self.list(sae_id=sae_id, limit=1)), None)
 
@@ -224,7 +232,7 @@ class Extractions:
         """How many there are, by status."""
         return self._rows.count()
 
-    def open(self, extraction_id: str) -> FeatureStore:
+    def open(self, extraction_id: Ref) -> FeatureStore:
         """The results of an extraction: arrays, memory-mapped, and the text around every example. Raises
         `NotFoundError`, `StateError` if there is nothing to show yet, and `FormatError` if a file is damaged."""
         self._workspace.storage.fetch(self._workspace.folder / "extractions" / extraction_id)
@@ -243,7 +251,7 @@ class Extractions:
         own = Path(record.folder) / TOKENS
         return FeatureStore(record.folder, own if own.is_dir() else self._workspace.folder / TOKENS)
 
-    def compute_logits(self, extraction_id: str) -> Job:
+    def compute_logits(self, extraction_id: Ref) -> Job:
         """Compute for all features of an extraction which next tokens they make most and least likely, as a job.
 
         Opening a feature computes them for that one; tables of all can be read where the model is not. Returns at
@@ -261,7 +269,7 @@ class Extractions:
         """The newest job of `compute_logits` of every extraction that has one, by the extraction's id."""
         return self._logits.newest()
 
-    def logits_job(self, extraction_id: str) -> Job | None:
+    def logits_job(self, extraction_id: Ref) -> Job | None:
         """The newest job of `compute_logits` of an extraction, to pause, resume or cancel; None if there is none."""
         job = self._logits.newest().get(extraction_id)
         return None if job is None else self._workspace.manager.handle(job.id)
@@ -285,7 +293,7 @@ class Extractions:
 
     # ------------------------------------------------------------------------------------------------ end
 
-    def cancel(self, sae_id: str) -> int:
+    def cancel(self, sae_id: Ref) -> int:
         """Cancel the extractions of an SAE (or a training) that have not ended; returns how many."""
         asked = 0
         for record in self.list(sae_id=sae_id, status=_UNFINISHED):
@@ -294,7 +302,7 @@ class Extractions:
                 asked += 1
         return asked
 
-    def tidy(self, extraction_id: str) -> None:
+    def tidy(self, extraction_id: Ref) -> None:
         """Remove the files of one that was cancelled while it was not running, so that nothing is kept; its text
         stays, with which it can be started again."""
         from saewidgets.features.extraction.extraction_checkpoint import remove_checkpoints  # torch: seconds to import
@@ -308,7 +316,7 @@ class Extractions:
         if record.status is JobStatus.CANCELLED:
             remove_checkpoints(Path(record.folder) / CHECKPOINT)
 
-    def delete(self, extraction_id: str) -> int:
+    def delete(self, extraction_id: Ref) -> int:
         """Remove an extraction and its files; labels, stars and notes stay. Returns the bytes freed. Raises
         `NotFoundError`, and `StateError` while it is running or its logit effects are being computed."""
         record = Extraction(self._workspace, extraction_id).record
@@ -331,7 +339,7 @@ class Extractions:
                 freed += remove_tree(self._workspace.folder, folder)
         return freed
 
-    def held(self, extraction_id: str) -> UserModel | None:
+    def held(self, extraction_id: Ref) -> UserModel | None:
         """The model object given to an extraction, if that was in this process."""
         return self._tasks.held(extraction_id)
 
@@ -353,5 +361,5 @@ class Extractions:
                 hint="Give either sae_id or training_id.",
             )
         if training_id is not None:
-            return find_subject(self._workspace, self._workspace.trainings.get(training_id).id)
-        return find_subject(self._workspace, self._workspace.saes.find(sae_id or "").id)
+            return find_subject(self._workspace, training_id)
+        return find_subject(self._workspace, sae_id or "")

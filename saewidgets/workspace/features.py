@@ -34,11 +34,13 @@ from saewidgets.features.labels import (
     Score,
     ScoreRun,
 )
+from saewidgets.features.labels.label import HEURISTIC_RANK
 from saewidgets.features.labels.labelling import LLMOptions
-from saewidgets.features.labels.llm import named
+from saewidgets.features.labels.llm import Reader, named
 from saewidgets.jobs import Job, JobContext
 from saewidgets.records import JobRecord
 from saewidgets.workspace.checked import checks_arguments, notes, numbers
+from saewidgets.workspace.lookup import Ref
 from saewidgets.workspace.reading.feature_reading import FeatureAccess, View
 from saewidgets.workspace.tasks import Tasks, subscribe_to
 
@@ -83,12 +85,12 @@ class Features(FeatureAccess):
 
     def label(
         self,
-        feature_id: str,
+        feature_id: Ref,
         name: str,
         description: str = "",
         *,
         source: LabelSource = "user",
-        extraction_id: str | None = None,
+        extraction_id: Ref | None = None,
     ) -> FeatureRecord:
         """Label a feature. The label of a person wins; all others stay beside it.
 
@@ -113,11 +115,11 @@ class Features(FeatureAccess):
         self.changes.tell(view.origin.id)
         return self.whole(view, index)
 
-    def star(self, feature_id: str, starred: bool = True) -> FeatureRecord:
+    def star(self, feature_id: Ref, starred: bool = True) -> FeatureRecord:
         """Mark a feature to come back to, or take the mark away."""
         return self._marked(feature_id, starred=bool(starred))
 
-    def notes(self, feature_id: str, text: str) -> FeatureRecord:
+    def notes(self, feature_id: Ref, text: str) -> FeatureRecord:
         """Replace the notes on a feature. Raises `ConfigError` if they are too long, or hold characters that no file
         can hold."""
         return self._marked(feature_id, notes=notes(text))
@@ -128,7 +130,7 @@ class Features(FeatureAccess):
         self.changes.tell(view.origin.id)
         return self.whole(view, index)
 
-    def suggest(self, wanted: str, index: int, llm: Any = None) -> Label:
+    def suggest(self, wanted: Ref, index: int, llm: Any = None) -> Label:
         """A label for one feature, which is not saved; `llm` None takes the offline heuristic. Raises `LLMError` if
         there is no label; the message says why."""
         view = self.view(wanted)
@@ -140,7 +142,7 @@ class Features(FeatureAccess):
 
     def auto_label(
         self,
-        sae_id: str,
+        sae_id: Ref,
         llm: Any = None,
         *,
         indices: Iterable[int] | None = None,
@@ -149,7 +151,10 @@ class Features(FeatureAccess):
         score: bool = False,
         **settings: Any,
     ) -> LabelRun:
-        """Have every live feature without a label labelled, in this thread. Labels are saved as they come.
+        """Have the live features without a label labelled, in this thread; labels are saved as they come.
+
+        For a language model, a feature with nothing but labels of the offline heuristic has no label. The new label is
+        shown instead of them.
 
         Args:
             llm: a function of messages (`openai_compatible`, `transformers_local` of `saewidgets.features.labels`);
@@ -166,9 +171,9 @@ class Features(FeatureAccess):
             LLMError, ConfigError, Interruption: as `label_features`; labels that came before stay.
         """
         view, known = self.view(sae_id), _settings(settings, "options", *_ASKING)
-        wanted = self._unlabelled(view, indices, again, limit)
+        wanted = self._to_label(view, llm, indices, again, limit)
         examples = _examples(view, options=known.get("options") or LabelOptions())
-        with self._saving(view, examples.kept) as add:
+        with self._saving(view, examples.kept, llm) as add:
             run = making.label_features(
                 wanted, _llm(llm), examples, existing=self._labels(view, wanted), on_label=add, **known
             )
@@ -177,13 +182,13 @@ class Features(FeatureAccess):
             run.judged = self.score(sae_id, llm, indices=labelled, **asking)
         return run
 
-    def start_labels(self, sae_id: str, llm: Any = None, **asking: Any) -> Job:
+    def start_labels(self, sae_id: Ref, llm: Any = None, **asking: Any) -> Job:
         """`auto_label` with the same arguments, as a job: it returns at once.
 
         Labels stay when it is cancelled. A pause ends it, too: the language model, with its key, is in memory only.
         """
         view, known = self.view(sae_id), dict(asking)
-        wanted = self._unlabelled(view, *(known.pop(name, None) for name in ("indices", "again", "limit")))
+        wanted = self._to_label(view, llm, *(known.pop(name, None) for name in ("indices", "again", "limit")))
         settings = _settings({k: v for k, v in known.items() if k != "score"}, "options", *_ASKING)
         LLMOptions(**{k: v for k, v in settings.items() if k != "options"})  # what it refuses, it refuses now
         name, extraction_id = named(_llm(llm), settings.get("model")), view.extraction.id if view.extraction else ""
@@ -213,7 +218,7 @@ class Features(FeatureAccess):
 
     def plan_labels(
         self,
-        sae_id: str,
+        sae_id: Ref,
         llm: Any = None,
         *,
         indices: Iterable[int] | None = None,
@@ -232,7 +237,7 @@ class Features(FeatureAccess):
             prints, and shows in a notebook.
         """
         view, known = self.view(sae_id), _settings(settings, "options", "price", "first", "model")
-        wanted = self._unlabelled(view, indices, again, limit)
+        wanted = self._to_label(view, llm, indices, again, limit)
         planned = making.plan(wanted, _llm(llm), _examples(view), existing=self._labels(view, wanted), **known)
         if not score or not planned.sent:
             return planned
@@ -247,7 +252,7 @@ class Features(FeatureAccess):
         )
 
     def score(
-        self, sae_id: str, llm: Any = None, *, indices: Iterable[int] | None = None, **settings: Any
+        self, sae_id: Ref, llm: Any = None, *, indices: Iterable[int] | None = None, **settings: Any
     ) -> ScoreRun:
         """Have the labels that count judged on text they were not made from; scores are saved as they come.
 
@@ -256,12 +261,12 @@ class Features(FeatureAccess):
         """
         view, known = self.view(sae_id), _settings(settings, *_JUDGING, *_ASKING)
         negatives = max(_NEGATIVES, arguments.count(known.get("n_neg", 0), "n_neg", "a number", most=10_000))
-        with self._saving(view, {}) as add:
+        with self._saving(view, {}, llm) as add:
             return making.score_labels(
                 self._counting(view, indices), _examples(view, negatives), _llm(llm), on_label=add, **known
             )
 
-    def judged(self, wanted: str, index: int, score_at: float) -> tuple[LabelRecord, list[Sample]]:
+    def judged(self, wanted: Ref, index: int, score_at: float) -> tuple[LabelRecord, list[Sample]]:
         """The label of a feature with a score made at `score_at`, and the windows that it was judged on. Raises
         `NotFoundError`, and `StateError` if that was another extraction's, or what the judge said was not recorded."""
         view = self.view(wanted)
@@ -271,7 +276,7 @@ class Features(FeatureAccess):
                     return record, making.judged_windows(record.text, score, _examples(view, _NEGATIVES).of(index))
         raise NotFoundError("There is no such score any more.", where="score_at")
 
-    def import_labels(self, sae_id: str, source: str | Path, *, on_error: str | None = None) -> Imported:
+    def import_labels(self, sae_id: Ref, source: str | Path, *, on_error: str | None = None) -> Imported:
         """Take in labels from a file or from Neuronpedia.
 
         A person's label in a file never replaces one that a person wrote here: it is kept as an imported one.
@@ -306,13 +311,13 @@ class Features(FeatureAccess):
         self.changes.tell(view.origin.id)
         return imported
 
-    def export_labels(self, sae_id: str, path: str | Path, *, indices: Iterable[int] | None = None) -> Path:
+    def export_labels(self, sae_id: Ref, path: str | Path, *, indices: Iterable[int] | None = None) -> Path:
         """Write all labels to a ``.csv`` or ``.jsonl`` file, whole or not at all. Raises `ConfigError` if the name ends
         in neither, and `StorageError`."""
         view = self.view(sae_id, open_store=False)
         return making.write_labels(self._labels(view, _inside(indices, view)), Path(path).expanduser())
 
-    def interpretations(self, wanted: str, path: str | Path, *, indices: Iterable[int] | None = None) -> dict[str, int]:
+    def interpretations(self, wanted: Ref, path: str | Path, *, indices: Iterable[int] | None = None) -> dict[str, int]:
         """Write what is known of every latent to one JSON file; returns how many are active and dead in it."""
         view = self.view(wanted)
         labels = making.by_feature(self._labels(view, None))
@@ -339,30 +344,44 @@ class Features(FeatureAccess):
         )
 
     @contextmanager
-    def _saving(self, view: View, evidence: Evidence) -> Iterator[Callable[[Label], None]]:
-        """What takes labels as they come and saves a few at a time; all that came are saved, however the work ends."""
+    def _saving(self, view: View, evidence: Evidence, llm: Any) -> Iterator[Callable[[Label], None]]:
+        """What takes labels as they come: it saves those of a language model at once, since they may have cost money,
+        and those of the heuristic a few at a time. All that came are saved, however the work ends."""
         waiting: list[Label] = []
-        since = time.monotonic()
+        at_once = _AT_ONCE if isinstance(_llm(llm), Reader) else 1
+        announced = time.monotonic()
+
+        def announce() -> None:
+            nonlocal announced
+            announced = time.monotonic()
+            self.changes.tell(view.origin.id)
 
         def save() -> None:
-            nonlocal since
-            since = time.monotonic()
             if waiting:
                 self._put(view, waiting, evidence)
-                self.changes.tell(view.origin.id)
                 waiting.clear()
 
         def add(label: Label) -> None:
             waiting.append(label)
-            if len(waiting) >= _AT_ONCE or time.monotonic() - since > _SECONDS:
+            if (late := time.monotonic() - announced > _SECONDS) or len(waiting) >= at_once:
                 save()
+            if late:
+                announce()
 
         try:
             yield add
         finally:
             save()
+            announce()
 
-    def _unlabelled(self, view: View, indices: Iterable[int] | None, again: bool, limit: int | None) -> list[int]:
+    def unlabelled(self, wanted: str, llm: Any = None) -> list[int]:
+        """The live features that `auto_label` has `llm` label: those without a label. Labels of the offline heuristic
+        count only if `llm` is this heuristic (None)."""
+        return self._to_label(self.view(wanted), llm, None, False, None)
+
+    def _to_label(
+        self, view: View, llm: Any, indices: Iterable[int] | None, again: bool | None, limit: int | None
+    ) -> list[int]:
         if limit is not None:
             arguments.count(limit, "limit", "a number of features", least=1)
         fired = view.read.fired
@@ -370,7 +389,8 @@ class Features(FeatureAccess):
             return chosen[:limit]
         live = set((fired > 0).nonzero()[0].tolist())
         if not again:
-            live -= {index for index, label, *_ in self.rows.noted(view.origin) if label}
+            standing = HEURISTIC_RANK if isinstance(_llm(llm), Reader) else HEURISTIC_RANK - 1
+            live -= self.rows.labelled(view.origin, standing)
         return sorted(live)[:limit]
 
     def _labels(self, view: View, indices: Iterable[int] | None) -> list[Label]:
@@ -383,7 +403,7 @@ class Features(FeatureAccess):
 
     def export(
         self,
-        wanted: str,
+        wanted: Ref,
         what: Kind,
         path: str | PathLike[str],
         *,

@@ -1,24 +1,27 @@
-"""`JobHandle`: what `Run`, `TrainingGroup`, `Extraction` and `Capture` have in common, with the verbs of their job; and
-`Names`, which finds a row by what a person calls it."""
+"""`JobHandle`: what `Run`, `TrainingGroup`, `Extraction` and `Capture` have in common, with the verbs of their job."""
 
 from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
-from saewidgets.errors import ConfigError, NotFoundError, StateError
+from saewidgets.errors import NotFoundError, SAEWidgetsError, StateError
 from saewidgets.events import Progress
 from saewidgets.jobs import Job, Verbs
-from saewidgets.render import facts_card
+from saewidgets.render import Html, facts_card, tag
+from saewidgets.render.html import join
+from saewidgets.render.numbers import duration
 
 if TYPE_CHECKING:
     from saewidgets.workspace.workspace import Workspace
 
 R = TypeVar("R")
+_REDRAWN = 0.5  # seconds between two looks at a job that a card follows
 
 
 def or_deleted(show: Callable[[Any], str]) -> Callable[[Any], str]:
@@ -106,7 +109,42 @@ class JobHandle(Verbs, Generic[R]):
         facts = {"Status": record.status.value.capitalize(), **self._facts(record)}
         if record.error:
             facts["Error"] = record.error.message
-        return str(facts_card(record.name, facts))
+        return str(facts_card(record.name, facts | self._progress(record)))
+
+    def _progress(self, record: Any) -> dict[str, Html]:
+        """A bar with the phase and the time left, while the job is going on."""
+        done = self.progress
+        if record.status.is_final or done is None:
+            return {}
+        left = f" · {duration(done.eta_seconds)} left" if done.eta_seconds else ""
+        bar = tag("progress", value=f"{done.fraction:.4f}", max="1", style="width:180px;vertical-align:middle")
+        return {"Progress": join([bar, f" {done.fraction:.0%} · {done.phase}{left}"])}
+
+    def _ipython_display_(self) -> None:
+        """Show the card. In a notebook it follows the job until that has ended, and is saved as it was last."""
+        # IPython: a tenth of a second to import.
+        from IPython import get_ipython
+        from IPython.display import display
+
+        def shown() -> dict[str, str]:
+            return {"text/plain": repr(self), "text/html": self._repr_html_()}
+
+        first, going = shown(), self._exists() and not self.status.is_final
+        if not (going and hasattr(get_ipython(), "kernel")):
+            display(first, raw=True)  # type: ignore[no-untyped-call]
+            return
+        view = display(first, raw=True, display_id=True)  # type: ignore[no-untyped-call]
+
+        def follow(last: dict[str, str]) -> None:
+            going = True
+            while going and not self._workspace.closed:
+                time.sleep(_REDRAWN)
+                with contextlib.suppress(SAEWidgetsError):  # the catalog was closed, or is locked: the card stays
+                    going = self._exists() and not self.status.is_final
+                    if (now := shown()) != last:
+                        view.update(last := now, raw=True)
+
+        threading.Thread(target=follow, args=(first,), name=f"card of {self.id}", daemon=True).start()
 
     def _facts(self, record: Any) -> dict[str, str]:
         """What its text and its card say between status and error."""
@@ -138,40 +176,3 @@ class FilesHandle(JobHandle[R]):
         """Remove it with its files; labels, and SAEs that were trained from it, stay. Returns the bytes freed."""
         freed: int = self._keeper.delete(self.id)
         return freed
-
-
-@dataclass(frozen=True, slots=True)
-class Names:
-    """How a person names one of the rows of a table: `one` or `several` of them, `listed` how, by the argument `where`;
-    ids begin with `prefix`."""
-
-    rows: Any
-    one: str
-    several: str
-    listed: str
-    where: str
-    prefix: str
-
-    def find(self, wanted: str, *, beginnings: bool = True) -> str:
-        """The id of the one row with this id, with this name, or whose id begins so: `prefix` and four characters or
-        more. What destroys a row takes no beginnings."""
-        with contextlib.suppress(NotFoundError):
-            return str(self.rows.get(wanted).id)
-        return self.among(self.rows.list(), wanted, beginnings)
-
-    def among(self, records: Sequence[Any], wanted: str, beginnings: bool = True) -> str:
-        """The same of these, each of which has an id and a name."""
-        if not wanted.strip():
-            raise ConfigError(f"The id of {self.one} is empty.", where=self.where, hint="Give an id or a name.")
-        begins = wanted.startswith(self.prefix) and len(wanted) >= len(self.prefix) + 4  # shorter ones are errors
-        found = [r.id for r in records if r.name == wanted or (beginnings and begins and r.id.startswith(wanted))]
-        if len(found) == 1:
-            return str(found[0])
-        if found:
-            matching = ", ".join(found[:5])
-            raise NotFoundError(f"{len(found)} {self.several} match {wanted!r}: {matching}.", hint="Give the whole id.")
-        hint = f"List them with {self.listed}."
-        if any(record.id.startswith(wanted) for record in records):
-            needs = f"at least four characters after {self.prefix}" if beginnings else "the whole id, or the name"
-            hint = f"This is the beginning of an id; give {needs}."
-        raise NotFoundError(f"There is no {self.one.partition(' ')[2]} {wanted!r}.", hint=hint)

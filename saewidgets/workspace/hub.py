@@ -8,8 +8,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from saewidgets.config import arguments
 from saewidgets.config.names import MAX_NAME, one_name
@@ -23,8 +22,8 @@ from saewidgets.jobs import Job, JobContext
 from saewidgets.records import JobRecord, Records
 from saewidgets.workspace.checked import checks_arguments
 from saewidgets.workspace.folders import require_files
-from saewidgets.workspace.handle import Names
 from saewidgets.workspace.library.sae_files import FileOrigin, take_in
+from saewidgets.workspace.lookup import Ref
 from saewidgets.workspace.tasks import Tasks
 from saewidgets.workspace.user_models import UserModel
 
@@ -50,6 +49,8 @@ class Hub:
     a SAELens release. A `token` is kept in the memory of this process only; None leaves it to huggingface_hub
     (``HF_TOKEN``, a saved login).
     """
+
+    NAMED: ClassVar = {"wanted": ("download",)}
 
     def __init__(self, workspace: Workspace) -> None:
         self._workspace = workspace
@@ -203,7 +204,7 @@ class Hub:
             return self._workspace.manager.handle(running.id)
         return self._tasks.start(payload, LANE, lambda job_id: self._downloads.hold(job_id, token))
 
-    def resume(self, job_id: str, token: str | None = None) -> Job:
+    def resume(self, job_id: Ref, token: str | None = None) -> Job:
         """Go on with a download that was paused or failed, with a token if it needs one again. Raises `NotFoundError`,
         and `StateError` if it has completed."""
         record = self._workspace.manager.get(job_id)
@@ -222,13 +223,10 @@ class Hub:
         """Downloads of all processes, newest first; `payload` says of what (see `hub_records`)."""
         return self._workspace.manager.list(kind=KIND, status=_UNFINISHED if unfinished else None)
 
-    def find_download(self, wanted: str) -> Job:
+    def find_download(self, wanted: Ref) -> Job:
         """The download with this id, of this name, or whose id begins so: ``job_`` and at least four characters more.
         Raises `NotFoundError`, which lists those that fit where several do."""
-        listed = "ws.hub.downloads() or `saewidgets hub downloads`"
-        names = Names(None, "a download", "downloads", listed, "wanted", "job_")
-        there = [SimpleNamespace(id=job.id, name=job.payload.get("name")) for job in self.downloads()]
-        return self._workspace.manager.handle(names.among(there, wanted))
+        return self._workspace.manager.handle(wanted)
 
     # ------------------------------------------------------------------------------------------------ inside
 

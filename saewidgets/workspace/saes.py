@@ -7,7 +7,7 @@ import os
 import shutil
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from saewidgets.config import arguments
 from saewidgets.config.names import one_line
@@ -17,9 +17,9 @@ from saewidgets.records import Comparison, Records, SAERecord
 from saewidgets.workspace import checked
 from saewidgets.workspace.checked import checks_arguments
 from saewidgets.workspace.folders import require_files
-from saewidgets.workspace.handle import Names
 from saewidgets.workspace.library import adding, sae_files
 from saewidgets.workspace.library.sae_files import folder_of, remove_files, sweep, unlisted
+from saewidgets.workspace.lookup import Ref, short_name
 from saewidgets.workspace.reading.evaluation_report import EvaluationReport
 
 if TYPE_CHECKING:
@@ -38,12 +38,11 @@ _SAE_LENS = frozenset({
 class SAEs:
     """The SAEs of a workspace."""
 
+    NAMED: ClassVar = dict.fromkeys(("sae_id", "wanted", "a", "b"), ("sae", "training"))
+
     def __init__(self, workspace: Workspace) -> None:
         self._workspace = workspace
         self._rows = workspace.catalog.saes
-        self._names = Names(
-            self._rows, "an SAE", "SAEs", "ws.saes.list() or `saewidgets saes list`", "sae", "sae_"
-        )  # fmt: skip
         self.changes = Listeners()
         sweep(workspace)
 
@@ -93,9 +92,9 @@ class SAEs:
         own filter does not count for it, so that its other values can be seen."""
         return self._rows.facets(**filters)
 
-    def get(self, sae_id: str) -> SAERecord:
-        """The SAE with this id, or that of the training with this id, and its `statistics` if they were computed.
-        Raises `NotFoundError`; of a training that was not imported the hint says how to."""
+    def get(self, sae_id: Ref) -> SAERecord:
+        """The SAE with this id or name, or whose id begins so, or that of a training; and its `statistics` if they were
+        computed. Raises `NotFoundError`; of a training that was not imported the hint says how to."""
         try:
             return self._rows.get(sae_id)
         except NotFoundError:
@@ -109,14 +108,8 @@ class SAEs:
             )
         return found
 
-    def find(self, wanted: str) -> SAERecord:
-        """The SAE with this id, with this name, or whose id begins so: ``sae_`` and at least four characters more; or
-        that of the training with this id. Raises `NotFoundError`, which lists those that fit where several do."""
-        try:
-            return self.get(self._names.find(wanted))
-        except NotFoundError:
-            if not wanted.startswith("train_"):
-                raise
+    def find(self, wanted: Ref) -> SAERecord:
+        """The same as `get`."""
         return self.get(wanted)
 
     # ------------------------------------------------------------------------------------------------ read
@@ -126,14 +119,14 @@ class SAEs:
         hint = "Take it from ws.saes.get(id)."
         return folder_of(self._workspace, arguments.kind(record, SAERecord, "record", "the record of an SAE", hint))
 
-    def load(self, sae_id: str, *, device: str = "cpu") -> Any:
+    def load(self, sae_id: Ref, *, device: str = "cpu") -> Any:
         """The SAE as a torch module of the right class, frozen. Raises `NotFoundError` where it or its files are not on
         this machine, `FormatError` if they are damaged, and `ConfigError` if there is no such device."""
         from saewidgets.formats import load_sae  # torch: seconds to import
 
         return load_sae(folder_of(self._workspace, self.get(sae_id)), device=device)
 
-    def config(self, sae_id: str) -> dict[str, Any]:
+    def config(self, sae_id: Ref) -> dict[str, Any]:
         """The configuration in its files; ``"origin"`` has that of the format it was converted from. It is read though
         the weights are gone or damaged, but in a format that keeps it with them. Raises as `load`."""
         record = self.get(sae_id)
@@ -151,7 +144,7 @@ class SAEs:
             return found
         return {**found, "origin": origin}
 
-    def statistics(self, sae_id: str) -> dict[str, Any]:
+    def statistics(self, sae_id: Ref) -> dict[str, Any]:
         """Numbers that its files tell, computed once and kept.
 
         Returns:
@@ -174,7 +167,7 @@ class SAEs:
         self._rows.update(record.id, statistics=found)
         return found
 
-    def keep_evaluation(self, sae_id: str, report: EvaluationReport) -> None:
+    def keep_evaluation(self, sae_id: Ref, report: EvaluationReport) -> None:
         """Let `statistics` know what was measured, until its files are replaced. Raises `NotFoundError`."""
         arguments.kind(report, EvaluationReport, "report", "an evaluation report", "Give what ws.evaluate returned.")
         data = report.to_dict()
@@ -189,7 +182,7 @@ class SAEs:
         self._rows.update(record.id, statistics={name: value for name, value in found.items() if value is not None})
         self.changes.tell(record.id)
 
-    def compare(self, a: str, b: str, top: int = 50) -> Comparison:
+    def compare(self, a: Ref, b: Ref, top: int = 50) -> Comparison:
         """Which latents of `b` write what latents of `a` write: cosines of decoder rows, block by block; the `top`
         matches are listed. Raises as `load`, and `ConfigError` if they write to different numbers of dimensions."""
         first, second, top = self.get(a), self.get(b), arguments.count(top, "top", "a number of matches")
@@ -197,13 +190,13 @@ class SAEs:
 
         return compare(first, second, (self.folder_of(first), self.folder_of(second)), top)
 
-    def load_code(self, sae_id: str) -> dict[str, str]:
+    def load_code(self, sae_id: Ref) -> dict[str, str]:
         """Lines of Python that load it: ``saewidgets``, and ``sae_lens`` (``""`` where that cannot read it)."""
         record = self.get(sae_id)
         home = "" if self._workspace.is_default else json.dumps(self._workspace.place)
         ours = (
             "import saewidgets as sw\n\n"
-            f"sae = sw.Workspace({home}).saes.load({json.dumps(record.id)})\n"
+            f"sae = sw.Workspace({home}).saes.load({json.dumps(short_name(self._workspace, 'sae', record.id))})\n"
             f"# {record.architecture}, d_sae {record.d_sae:,} × d_in {record.d_in:,}\n"
         )
         theirs = ""
@@ -213,7 +206,7 @@ class SAEs:
 
     # ------------------------------------------------------------------------------------------------ bring in
 
-    def import_training(self, training_id: str) -> SAERecord:
+    def import_training(self, training_id: Ref) -> SAERecord:
         """Copy what a training learned into the library. A training has one SAE there.
 
         A second call returns the same record; if the training has learned more since, the record then stands for the
@@ -276,7 +269,7 @@ class SAEs:
     # ------------------------------------------------------------------------------------------------ change
 
     def update(
-        self, sae_id: str, *, name: str | None = None, notes: str | None = None, tags: Collection[str] | None = None
+        self, sae_id: Ref, *, name: str | None = None, notes: str | None = None, tags: Collection[str] | None = None
     ) -> SAERecord:
         """Rename it, or replace its notes or tags. None leaves as it is. Raises `ConfigError` if a name or tag is empty
         or too long, or an argument is of another kind."""
@@ -289,7 +282,7 @@ class SAEs:
             changes["tags"] = _checked_tags(tags)
         return self._told(self._rows.update(self.get(sae_id).id, **changes))
 
-    def locate(self, sae_id: str, path: str | Path) -> SAERecord:
+    def locate(self, sae_id: Ref, path: str | Path) -> SAERecord:
         """Say where the files of an SAE are now. They stay there: the library does not copy them.
 
         A copy of its own that the library still has is removed, if it is the same SAE or is not whole any more.
@@ -303,7 +296,7 @@ class SAEs:
         """
         return self._told(sae_files.locate(self._workspace, self.get(sae_id), path))
 
-    def delete(self, sae_id: str) -> int:
+    def delete(self, sae_id: Ref) -> int:
         """Remove an SAE from the library, and its files if they are the library's own. Returns the bytes freed.
 
         Its extractions go with it, and the labels of its features. The training it came from stays.
@@ -312,10 +305,9 @@ class SAEs:
             StateError: a job that has not ended reads it, or downloads its files again; the message names the job. Or
                 its files, or those of an extraction of it, are on a machine whose folder is not seen here.
         """
-        record = self.get(sae_id)
+        record = self.require_deletable(sae_id)
         sae_id = record.id
         extractions = self._workspace.catalog.extractions.owned_by(sae_id=sae_id)
-        require_files(self._workspace, record, *map(self._workspace.catalog.extractions.get, extractions))
         with unlisted(self._workspace, Path(record.path)):
             record = self._rows.delete(sae_id)
             freed = remove_files(self._workspace, Path(record.path))
@@ -324,9 +316,17 @@ class SAEs:
         self.changes.tell(sae_id)
         return freed
 
+    def require_deletable(self, sae_id: str) -> SAERecord:
+        """The record of an SAE that `delete` would remove now. Raises what `delete` raises."""
+        record = self.get(sae_id)
+        extractions = self._workspace.catalog.extractions.owned_by(sae_id=record.id)
+        require_files(self._workspace, record, *map(self._workspace.catalog.extractions.get, extractions))
+        self._rows.require_unused(record.id)
+        return record
+
     # ------------------------------------------------------------------------------------------------ take out
 
-    def export(self, sae_id: str, dest: str | Path, format: str = "saelens") -> Path:
+    def export(self, sae_id: Ref, dest: str | Path, format: str = "saelens") -> Path:
         """Write it into the folder `dest`, whole or not at all; returns the folder. An SAE in the same format that is
         there already is replaced.
 
@@ -350,7 +350,8 @@ class SAEs:
                 hint="Choose a folder outside it.",
             )
         if format != record.format:
-            return convert(folder, target, format)
+            sae_files.hide_paths(converted := convert(folder, target, format))
+            return converted
         if problems := validate(folder):
             raise FormatError(
                 f"The SAE is damaged and was not exported. {problems[0]}", where=str(folder),
@@ -359,23 +360,27 @@ class SAEs:
         replaceable = [*(path.name for path in folder.iterdir()), *own_files(target, format)]
         with same_format(target, format), whole_folder(target, replaceable) as draft:
             shutil.copytree(folder, draft, dirs_exist_ok=True)
+            sae_files.hide_paths(draft)
         return target
 
-    def convert(self, sae_id: str, format: str, dest: str | Path) -> Path:
+    def convert(self, sae_id: Ref, format: str, dest: str | Path) -> Path:
         """`export`, with the format first."""
         return self.export(sae_id, dest, format)
 
     def push_to_hub(
         self,
-        sae_id: str,
+        sae_id: Ref,
         repo_id: str,
         *,
         token: str | None = None,
         private: bool = True,
         path: str = "",
         license: str = "unknown",
+        base_model: str | None = None,
+        card: str | None = None,
     ) -> str:
-        """Publish it in a model repository of the Hugging Face hub, with a model card; returns its address.
+        """Publish it in a model repository of the Hugging Face hub, with a model card; returns its address. Paths of
+        this machine are left out of card and files.
 
         Args:
             sae_id: the SAE; it goes out in the format in which it is kept.
@@ -384,8 +389,11 @@ class SAEs:
             private: whether a new repository is private.
             path: the folder in the repository; ``""`` is the root.
             license: as the hub spells it, ``"mit"``; for a new card.
+            base_model: ``owner/name`` of the SAE's model, needed if that is a folder here; ``""`` names none.
+            card: text of the model card, such as an edited one of `model_card`; it replaces a card that is there.
 
         Raises:
+            ConfigError: the model is a folder and `base_model` is not given.
             NotFoundError: no such SAE, or its files are not here.
             HubError: nobody is signed in, the token may not write there, unreachable, …
         """
@@ -393,15 +401,21 @@ class SAEs:
         from saewidgets.workspace.library.publishing import push  # the hub's client: a second to import
 
         client = self._workspace.hub.client(token)
-        return push(self._workspace, record, client, repo_id, private=private, path=path, license=license)
+        return push(
+            self._workspace, record, client, repo_id, private=private, path=path, license=license,
+            base_model=base_model, card_text=card,
+        )  # fmt: skip
 
-    def model_card(self, sae_id: str, repo_id: str, *, path: str = "", license: str = "unknown") -> str:
+    def model_card(
+        self, sae_id: Ref, repo_id: str, *, path: str = "", license: str = "unknown", base_model: str | None = None
+    ) -> str:
         """The model card that `push_to_hub` with these arguments writes into a repository without one. Nothing is sent.
         """
         record = self.get(sae_id)
-        from saewidgets.workspace.library.publishing import card  # the hub's client: a second to import
+        from saewidgets.workspace.library.publishing import base_of, card  # the hub's client: a second to import
 
-        return card(record, repo_id, path, license, self._workspace.hub.client().endpoint)
+        endpoint = self._workspace.hub.client().endpoint
+        return card(record, repo_id, path, license, endpoint, base_of(record, base_model))
 
     # ------------------------------------------------------------------------------------------------ inside
 

@@ -48,6 +48,7 @@ class KnownSAE:
     hook_name_out: str | None = None  # what a transcoder reconstructs
     exclude_special_tokens: bool = True
     batch_size: int = 16  # contexts per forward
+    training_tokens: int | None = None
     exclude_token_ids: tuple[int, ...] = ()  # further tokens that it was not trained on
     seqpos_slice: SeqposSlice | None = None  # the positions that it was trained on
     store_id: str | None = None  # of the stored activations it was trained from, whether they are still here or not
@@ -153,12 +154,14 @@ def _as_configured(
         validation_share=activations.validation_share, batch_size=activations.model_batch_size,
         device=config.model_device or config.device, exclude_special_tokens=activations.exclude_special_tokens,
         exclude_token_ids=activations.exclude_token_ids or (), seqpos_slice=activations.seqpos_slice,
+        training_tokens=None if config.epochs else config.tokens,
     )  # fmt: skip
 
 
 def _as_said(said: Mapping[str, Any], **about: Any) -> KnownSAE:
     """From its files, with SAELens' names; invalid values count as missing."""
     model, context = text_or_none(said.get("model_name")), said.get("context_size")
+    tokens = said.get("training_tokens")
     revision = said.get("model_from_pretrained_kwargs")
     ids = said.get("exclude_special_tokens")
     listed = isinstance(ids, list)
@@ -176,5 +179,5 @@ def _as_said(said: Mapping[str, Any], **about: Any) -> KnownSAE:
         hook_name=text_or_none(said.get("hook_name")), hook_name_out=text_or_none(said.get("hook_name_out")),
         context_size=context if type(context) is int and 2 <= context <= 1_048_576 else None,
         packing=Packing.from_data(said), validation_share=0.0, corpus=None, device="auto", model_given=False,
-        exclude_special_tokens=not listed,
+        exclude_special_tokens=not listed, training_tokens=tokens if type(tokens) is int and tokens > 0 else None,
     )  # fmt: skip

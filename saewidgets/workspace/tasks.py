@@ -149,16 +149,19 @@ class Tasks:
 
     def delete(self, record: Any) -> int:
         """Remove a row with its files; what waits is cancelled first, what runs is refused. Returns the bytes freed."""
-        require_files(self._workspace, record)
-        if record.status.is_active:
-            hint = "Stop it or cancel it, then delete it."
-            raise StateError(f"{record.name} is {record.status}.", where=record.id, hint=hint)
+        self.require_deletable(record)
         if record.status is JobStatus.QUEUED and record.job_id is not None:
             self._workspace.manager.request(record.job_id, "cancel")
         self._workspace.storage.remove(folder := self._rows.delete(record.id))
         freed = remove_tree(self._workspace.folder, folder)
         self.forget(record.id)
         return freed
+
+    def require_deletable(self, record: Any) -> None:
+        require_files(self._workspace, record)
+        if record.status.is_active:
+            hint = "Stop it or cancel it, then delete it."
+            raise StateError(f"{record.name} is {record.status}.", where=record.id, hint=hint)
 
     def forget(self, row_id: str) -> None:
         self._models.forget(row_id)

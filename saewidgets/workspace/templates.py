@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from saewidgets.config import TrainingConfig
 from saewidgets.config import arguments as take
@@ -16,6 +16,7 @@ from saewidgets.errors import ConfigError, NotFoundError, StorageError
 from saewidgets.jobs import Listeners
 from saewidgets.records import Records, TemplateRecord
 from saewidgets.workspace.checked import checks_arguments
+from saewidgets.workspace.lookup import Ref
 from saewidgets.workspace.training.run import Run
 from saewidgets.workspace.training.settle import as_config
 
@@ -34,8 +35,10 @@ class Templates:
     None for several.
     """
 
+    NAMED: ClassVar = {"wanted": ("template",)}
+
     def __init__(self, workspace: Workspace) -> None:
-        self._rows = workspace.catalog.templates
+        self._workspace, self._rows = workspace, workspace.catalog.templates
         self.changes = Listeners()
 
     def list(self, *, favorites_first: bool = True, search: str | None = None) -> Records[TemplateRecord]:
@@ -47,14 +50,14 @@ class Templates:
             found.sort(key=lambda record: not record.favorite)
         return Records(found, TemplateRecord)
 
-    def get(self, wanted: str) -> TemplateRecord:
+    def get(self, wanted: Ref) -> TemplateRecord:
         """The template with this id or name. Raises `NotFoundError`."""
         found = self._rows.find(wanted)
         if found is None:
             raise NotFoundError(f"There is no template {wanted!r}.", where="template", hint=_LIST)
         return found
 
-    def load(self, wanted: str) -> TrainingConfig:
+    def load(self, wanted: Ref) -> TrainingConfig:
         """The configuration of a template, ready for `ws.trainings.create`. Raises `NotFoundError`, and `ConfigError`
         if another version of this package kept something that this one does not know."""
         return _config_of(self.get(wanted))
@@ -88,21 +91,21 @@ class Templates:
         self.changes.tell(record.id)
         return record
 
-    def rename(self, wanted: str, name: str) -> TemplateRecord:
+    def rename(self, wanted: Ref, name: str) -> TemplateRecord:
         """Give a template another name. Raises `ConfigError` if that is empty or too long, and `StateError` if another
         template has it."""
         return self._changed(wanted, name=take.name(name, "a name for the template"))
 
-    def describe(self, wanted: str, description: str) -> TemplateRecord:
+    def describe(self, wanted: Ref, description: str) -> TemplateRecord:
         """Say what a template is good for. Raises `ConfigError` if that has more than 4,000 characters."""
         kept = TrainingTemplate(name="-", description=description, config=TrainingConfig()).description
         return self._changed(wanted, description=kept)
 
-    def favorite(self, wanted: str, on: bool = True) -> TemplateRecord:
+    def favorite(self, wanted: Ref, on: bool = True) -> TemplateRecord:
         """Make a template a favourite, or (`on` False) an ordinary one."""
         return self._changed(wanted, favorite=on)
 
-    def delete(self, wanted: str) -> None:
+    def delete(self, wanted: Ref) -> None:
         """Remove a template. Runs that were started from it stay. Raises `NotFoundError`."""
         record = self.get(wanted)
         self._rows.delete(record.id)
@@ -113,7 +116,7 @@ class Templates:
         self.changes.tell(record.id)
         return record
 
-    def export_json(self, ids: str | Sequence[str] | None, path: str | Path) -> Path:
+    def export_json(self, ids: Ref | Sequence[Ref] | None, path: str | Path) -> Path:
         """Write templates (their ids or names; None: all) into a JSON file, which is replaced if it is there, with the
         folders that are missing; returns its path.
 
@@ -128,7 +131,7 @@ class Templates:
             file.write(text)
         return target
 
-    def to_json(self, ids: str | Sequence[str] | None = None) -> str:
+    def to_json(self, ids: Ref | Sequence[Ref] | None = None) -> str:
         """What `export_json` writes, as text."""
         records = list(self._rows.list()) if ids is None else [self.get(one) for one in _ids(ids)]
         if not records:
@@ -193,9 +196,9 @@ def _searched(record: TemplateRecord) -> str:
     return " ".join((*parts, record.id)).casefold()
 
 
-def _ids(ids: Any) -> Sequence[str]:
-    if isinstance(ids, str):
+def _ids(ids: Any) -> Sequence[Ref]:
+    if isinstance(ids, str | TemplateRecord):
         return [ids]
     if isinstance(ids, bytes | Mapping) or not isinstance(ids, Collection):
         take.refuse(ids, "ids", "a list of template ids", "Give a list, or None for all.")
-    return [take.text(one, "ids", "the id of a template") for one in ids]
+    return list(ids)

@@ -30,7 +30,7 @@ from saewidgets.workspace.capture.stored_corpus import total_tokens
 from saewidgets.workspace.checked import checks_arguments
 from saewidgets.workspace.corpora import dataset_name, from_row, from_rows, to_rows
 from saewidgets.workspace.folders import require_files
-from saewidgets.workspace.handle import Names
+from saewidgets.workspace.lookup import Ref
 from saewidgets.workspace.sinks import OnEvent, Sinks, as_sinks
 from saewidgets.workspace.tasks import Tasks
 from saewidgets.workspace.training import checkpoints, form
@@ -39,7 +39,7 @@ from saewidgets.workspace.training.run import Run, TrainingGroup, let_close
 from saewidgets.workspace.training.run_tables import export_run, wide
 from saewidgets.workspace.training.settle import concrete, from_caller, require_settings, settle, with_pretrained
 from saewidgets.workspace.training.training_job import KIND, run_trainings
-from saewidgets.workspace.user_models import UserModel, missing, take
+from saewidgets.workspace.user_models import UserModel, corpus_of, missing, take
 
 if TYPE_CHECKING:
     from saewidgets.workspace.workspace import Workspace
@@ -81,10 +81,6 @@ class Trainings:
     def __init__(self, workspace: Workspace) -> None:
         self._workspace = workspace
         self._catalog = workspace.catalog
-        self._names = Names(
-            self._catalog.trainings, "a training", "trainings", "ws.trainings.list() or `saewidgets list`",
-            "training_id", "train_",
-        )  # fmt: skip
         self._sinks = Sinks(workspace)
         self._tasks = Tasks(
             workspace, KIND, partial(run_trainings, workspace, self._sinks), rows=workspace.catalog.trainings,
@@ -118,7 +114,7 @@ class Trainings:
             NotFoundError: the model or the text is a path with nothing there.
             StorageError: the disk is full.
         """
-        held = take(model, tokenizer)
+        held = take(model, tokenizer, corpus_of(config))
         return self._start([NewRun(from_caller(config, held))], held, on_event)
 
     def create_many(
@@ -149,7 +145,7 @@ class Trainings:
         Raises as `create`, and `ConfigError` if a name cannot change within a group, or one of the combinations cannot
         work: none is started.
         """
-        held = take(model, tokenizer)
+        held = take(model, tokenizer, corpus_of(base_config))
         if isinstance(over, Mapping):  # it is read twice
             over = {name: list(v) if isinstance(v, Iterator) else v for name, v in over.items()}
         base = from_caller(base_config, held, over)
@@ -166,7 +162,7 @@ class Trainings:
                 part[:] = [replace(each, config=each.config.replace(device=gpu)) for each in part]
         return self._start_group(parts, base.name or group_name(configs), held, on_event)
 
-    def retry_group(self, group_id: str, *, model: Any = None, tokenizer: Any = None) -> TrainingGroup:
+    def retry_group(self, group_id: Ref, *, model: Any = None, tokenizer: Any = None) -> TrainingGroup:
         """A new group of the same configurations, each with `retry_of` set. Arguments and errors as in `retry`."""
         records = self.group(group_id).records
         held = self._model_of(records[0], model, tokenizer, "retry(")
@@ -195,7 +191,7 @@ class Trainings:
             raise
         return group
 
-    def group(self, group_id: str) -> TrainingGroup:
+    def group(self, group_id: Ref) -> TrainingGroup:
         """The runs of one job. Raises `NotFoundError` if there are none."""
         group = TrainingGroup(self._workspace, group_id)
         group.records  # noqa: B018 - raises
@@ -203,7 +199,7 @@ class Trainings:
 
     def retry(
         self,
-        training_id: str,
+        training_id: Ref,
         config: TrainingConfig | Mapping[str, Any] | None = None,
         *,
         model: Any = None,
@@ -219,20 +215,20 @@ class Trainings:
         """
         record = self._catalog.trainings.get(training_id)
         if config is not None:
-            held = take(model, tokenizer)
+            held = take(model, tokenizer, corpus_of(config))
             return self._start([NewRun(from_caller(config, held), retry_of=training_id)], held)
         held = self._model_of(record, model, tokenizer, "retry(")
         name = self.retry_name(training_id)
         return self._start([NewRun(from_row(record.config, record.folder), name, training_id)], held)
 
-    def retry_name(self, training_id: str) -> str:
+    def retry_name(self, training_id: Ref) -> str:
         """The name of a retry of this run."""
         name = self._catalog.trainings.get(training_id).name
         return self._free_name(_unnumbered(name, self._catalog.trainings.names_like(name.rpartition("-")[0])))
 
     def continue_from(
         self,
-        training_id: str,
+        training_id: Ref,
         checkpoint_id: str | None = None,
         *,
         tokens: int | None = None,
@@ -256,7 +252,7 @@ class Trainings:
         prepare = checkpoints.checkpoint_copier(self._workspace, source)
         return self._start([NewRun(config, name, training_id)], held, prepare=prepare)
 
-    def export(self, training_id: str, folder: str | Path) -> Path:
+    def export(self, training_id: Ref, folder: str | Path) -> Path:
         """Write configuration, metrics (CSV), log and SAE of a run into a new or empty folder; returns its path.
 
         Warns where the run has no SAE (yet); the rest is written all the same. Raises `StorageError` where the folder
@@ -266,7 +262,7 @@ class Trainings:
 
     def _model_of(self, record: TrainingRecord, model: Any, tokenizer: Any, call: str) -> UserModel | None:
         """The given model, else the one its run was given. Raises `StateError` if that is no longer in memory."""
-        held = take(model, tokenizer) or self._tasks.held(record.id)
+        held = take(model, tokenizer, record.config.get("corpus")) or self._tasks.held(record.id)
         if held is None and self.was_given_a_model(record):
             raise missing(record.id, f"Give it again: {call}model=model, tokenizer=tokenizer).")
         return held
@@ -281,7 +277,7 @@ class Trainings:
         """The run that *Train the demo* and ``saewidgets demo`` start."""
         return demo_config()
 
-    def held(self, training_id: str) -> UserModel | None:
+    def held(self, training_id: Ref) -> UserModel | None:
         """The model object given to a training, if that was in this process."""
         return self._tasks.held(training_id)
 
@@ -369,14 +365,14 @@ class Trainings:
         """
         return self._catalog.trainings.not_imported()
 
-    def get(self, training_id: str) -> Run:
+    def get(self, training_id: Ref) -> Run:
         """The run with this id, with this name, or whose id begins so: ``train_`` and at least four characters more.
         Raises `NotFoundError`, which lists those that fit where several do."""
-        return Run(self._workspace, self._names.find(training_id))
+        return Run(self._workspace, self._catalog.trainings.get(training_id).id)
 
     def metric_columns(
         self,
-        training_id: str,
+        training_id: Ref,
         names: Sequence[str] | None = None,
         min_step: int | None = None,
         limit: int | None = None,
@@ -411,11 +407,11 @@ class Trainings:
         """Give the sinks of runs that have ended a moment to take what is left."""
         self._sinks.close()
 
-    def rename(self, training_id: str, name: str) -> None:
+    def rename(self, training_id: Ref, name: str) -> None:
         """Give a run another name. Raises `ConfigError` if it is empty or too long."""
         self._catalog.trainings.update(training_id, name=arguments.name(name, "a name for the run"))
 
-    def delete(self, training_id: str) -> int:
+    def delete(self, training_id: Ref) -> int:
         """Remove a run, by its whole id or its name, with its metrics, checkpoints and files. Returns the bytes freed.
 
         An SAE imported from it stays, and gets its extractions and labels; without one they are removed too.
@@ -424,7 +420,15 @@ class Trainings:
             StateError: it is running; stop it first. Or files of it, or of its extractions, are on another machine.
             NotFoundError: there is no such run, or several have this name.
         """
-        record = Run(self._workspace, self._names.find(training_id, beginnings=False)).record
+        record = self.require_deletable(training_id)
+        extractions = self._catalog.extractions.owned_by(training_id=record.id)
+        freed = self._tasks.delete(record)
+        self._workspace.features.forget(record.id)
+        return freed + self._workspace.extractions.remove_files(extractions)
+
+    def require_deletable(self, training_id: Ref) -> TrainingRecord:
+        """The record of a run that `delete` would remove now. Raises what `delete` raises."""
+        record = Run(self._workspace, training_id).record
         if record.group_id is not None and not record.status.is_active:
             let_close(self._workspace, record)
             manager = self._workspace.manager
@@ -437,9 +441,8 @@ class Trainings:
         extractions = self._catalog.extractions.owned_by(training_id=record.id)
         if record.sae_id is None:  # to which they would go
             require_files(self._workspace, *map(self._catalog.extractions.get, extractions))
-        freed = self._tasks.delete(record)
-        self._workspace.features.forget(record.id)
-        return freed + self._workspace.extractions.remove_files(extractions)
+        self._tasks.require_deletable(record)
+        return record
 
 
 def _unnumbered(name: str, taken: Collection[str | None]) -> str:

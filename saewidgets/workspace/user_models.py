@@ -2,12 +2,14 @@
 
 import threading
 import weakref
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from saewidgets.config.base import require
 from saewidgets.errors import ConfigError, StateError
+from saewidgets.lm.token_ids import TokenIds
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,23 +25,48 @@ class UserModel:
         return str(getattr(self.model, "name_or_path", "") or type(self.model).__name__)
 
 
-def take(model: Any, tokenizer: Any) -> UserModel | None:
-    """The model that the user passed, checked; None if there is none."""
+def take(model: Any, tokenizer: Any, corpus: Any = "demo") -> UserModel | None:
+    """The model that the user passed, checked; None if there is none. It needs no tokenizer if `corpus`, a setting,
+    has token ids."""
     if model is None and tokenizer is None:
         return None
     named = repr(str(model)) if isinstance(model, str | Path) else None
     require(
-        (model is not None and tokenizer is not None, "model" if model is None else "tokenizer",
-         "A loaded model needs its tokenizer, and a tokenizer its model.",
-         "Give both: model=model, tokenizer=tokenizer."),
+        (model is not None, "model", "A tokenizer needs its model.", "Give both: model=model, tokenizer=tokenizer."),
+        (tokenizer is not None or _has_ids(corpus), "tokenizer",
+         "A loaded model needs its tokenizer to read text.",
+         "Give both: model=model, tokenizer=tokenizer; or read token ids: corpus=TokensCorpus(file)."),
         (named is None, "model", f"{named} is a name, not a loaded model.",
          f"Name it in the configuration: TrainingConfig(model={named}), without model= and tokenizer=."),
-        (callable(tokenizer), "tokenizer", f"{type(tokenizer).__name__} is not a tokenizer.",
+        (tokenizer is None or callable(tokenizer), "tokenizer", f"{type(tokenizer).__name__} is not a tokenizer.",
          "Pass what AutoTokenizer.from_pretrained returns."),
     )  # fmt: skip
-    held = UserModel(model, tokenizer)
+    held = UserModel(model, _ids_of(model) if tokenizer is None else tokenizer)
     device_of(held)
     return held
+
+
+def corpus_of(settings: Any) -> Any:
+    """The setting `corpus` of a configuration or a mapping, checked by nobody yet."""
+    return settings.get("corpus") if isinstance(settings, Mapping) else getattr(settings, "corpus", None)
+
+
+def _has_ids(corpus: Any) -> bool:
+    kind = corpus.get("kind") if isinstance(corpus, Mapping) else getattr(corpus, "kind", None)
+    return kind in ("tokens", "activations")
+
+
+def _ids_of(model: Any) -> TokenIds:
+    """The stand-in for the tokenizer of a model that reads token ids only."""
+    config: Any = getattr(model, "config", None)
+    text = config.get_text_config() if hasattr(config, "get_text_config") else config
+    size = getattr(text, "vocab_size", None)
+    if not isinstance(size, int):
+        raise ConfigError(
+            f"{type(model).__name__} cannot be read as a language model (it has no vocab_size).", where="model",
+            hint="Pass what AutoModelForCausalLM.from_pretrained returns.",
+        )
+    return TokenIds(size)
 
 
 def device_of(held: UserModel) -> str:

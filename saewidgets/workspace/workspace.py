@@ -20,13 +20,16 @@ from saewidgets.events import JobStatus
 from saewidgets.jobs import Job, JobManager, JobSettings, ProcessExecutor
 from saewidgets.jobs.states import OWNED
 from saewidgets.records import JobRecord, Records
+from saewidgets.render import escape, facts_card
 from saewidgets.settings import Settings
 from saewidgets.workspace.activations import Activations
 from saewidgets.workspace.checked import checks_arguments
+from saewidgets.workspace.deletions import Deletions
 from saewidgets.workspace.extractions import Extractions
 from saewidgets.workspace.features import Features
 from saewidgets.workspace.folders import prepare_folder, sweep_trash
 from saewidgets.workspace.hub import Hub
+from saewidgets.workspace.lookup import Ref, is_ref
 from saewidgets.workspace.pipeline import Pipeline
 from saewidgets.workspace.ray_jobs import Ray, RayExecutor
 from saewidgets.workspace.reading.evaluation_report import EvaluationReport
@@ -36,7 +39,6 @@ from saewidgets.workspace.storage import Storage
 from saewidgets.workspace.tasks import subscribe_to
 from saewidgets.workspace.templates import Templates
 from saewidgets.workspace.training.estimates import devices
-from saewidgets.workspace.training.run import Run
 from saewidgets.workspace.trainings import Trainings
 
 if TYPE_CHECKING:
@@ -48,7 +50,7 @@ class Jobs:
     """The jobs of a workspace."""
 
     def __init__(self, workspace: Workspace) -> None:
-        self._manager = workspace.manager
+        self._workspace, self._manager = workspace, workspace.manager
 
     def list(
         self, *, status: JobStatus | str | Collection[JobStatus | str] | None = None, kind: str | None = None
@@ -56,7 +58,7 @@ class Jobs:
         """Jobs of all processes, newest first. Raises `ConfigError` if there is no such status."""
         return self._manager.list(status=None if status is None else statuses(status), kind=kind)
 
-    def get(self, job_id: str) -> Job:
+    def get(self, job_id: Ref) -> Job:
         """The handle of a job. Raises `NotFoundError`."""
         return self._manager.handle(job_id)
 
@@ -136,6 +138,8 @@ class Workspace:
         self.steering = Steering(self)
         self.jobs = Jobs(self)
         self._cluster, self.closed = cluster, False
+        self.deletions = Deletions(self)
+        self.deletions.finish()
 
     @property
     def label(self) -> str:
@@ -207,7 +211,8 @@ class Workspace:
         What it finds of an SAE of the library is kept: `ws.saes.statistics` shows it where the files say nothing.
 
         Args:
-            what: the id or name of an SAE or a training, a `Run`, a path or a repository of the hub, or a loaded SAE.
+            what: the id, name or record of an SAE or a training, a `Run`, a path, a repository of the hub, or a loaded
+                SAE.
             corpus: other text than the one it was trained on (then all of it may be used); None takes the held-out
                 part of its own. Or a store of activations (`store.corpus`, its id): then everything that takes no text
                 is measured on its rows, on the held-out ones if it was trained from that store, and no language model
@@ -266,7 +271,7 @@ class Workspace:
 
     def read_features(
         self,
-        what: str | Run,
+        what: Any,
         corpus: Any = None,
         *,
         n: int = 10,
@@ -288,7 +293,7 @@ class Workspace:
         features: Sequence[Any],
         prompt: str,
         *,
-        sae: str | None = None,
+        sae: Ref | None = None,
         tokenizer: Any = None,
         swept: int = 0,
         stop: Callable[[], bool] | None = None,
@@ -302,9 +307,9 @@ class Workspace:
         Args:
             model: None takes the model that the SAE was made for; else its name, a `LoadedModel`, or a transformers
                 model with `tokenizer`.
-            features: each ``(sae_id, index, strength)``, ``(sae_id, index, strength, mode)``, or a `SteeringFeature`;
-                the modes are in `docs/steering.md`. A strength in units of the feature's largest activation takes it
-                from the newest extraction, else from an estimate.
+            features: each ``(sae, index, strength)``, ``(sae, index, strength, mode)``, ``(feature, strength)`` with a
+                `FeatureRecord`, or a `SteeringFeature`; the modes are in `docs/steering.md`. A strength in units of the
+                feature's largest activation takes it from the newest extraction, else from an estimate.
             sae: the SAE of features that name none.
             swept: number of the feature that `strengths` are for.
             stop, on_token: called at every token, from a background thread.
@@ -348,6 +353,13 @@ class Workspace:
         runs, saes = len(self.trainings.list()), self.saes.count()[0]
         return f"<Workspace {self.place} · {runs} training{'s' * (runs != 1)}, {saes} SAE{'s' * (saes != 1)}>"
 
+    def _repr_html_(self) -> str:
+        if self.closed:
+            return str(escape(repr(self)))
+        parts = "trainings saes extractions activations templates jobs".split()
+        counts = {f"ws.{part}": f"{len(getattr(self, part).list()):,}" for part in parts}
+        return str(facts_card(f"Workspace {self.place}", counts))
+
 
 _lock = threading.Lock()
 _default: Workspace | None = None
@@ -383,8 +395,8 @@ def steered(
         model: a transformers causal language model, or a `LoadedModel`; None takes the SAE's own, which the block
             yields as ``.model``.
         features: as in `Workspace.steer`.
-        sae: the SAE of features that name none: its id; or the SAE itself (what `load_sae` returns, a `SteeringSource`
-            or a mapping of those), then no workspace is used.
+        sae: the SAE of features that name none: its id, name, record or run; or the SAE itself (what `load_sae`
+            returns, a `SteeringSource` or a mapping of those), then no workspace is used.
         ws: where ids are looked up; None takes the default workspace.
         positions, steer_bos, prompt_tokens: see `saewidgets.steering.steered`.
         tokenizer: the model's, else that of the model that the SAE names: reads the text for an estimate.
@@ -396,7 +408,7 @@ def steered(
     settings: dict[str, Any] = {
         "positions": positions, "steer_bos": steer_bos, "prompt_tokens": prompt_tokens, "tokenizer": tokenizer
     }  # fmt: skip
-    if sae is not None and not isinstance(sae, str):
+    if sae is not None and not is_ref(sae):
         from saewidgets.steering import steered as attach  # torch: seconds to import
 
         if ws is not None:

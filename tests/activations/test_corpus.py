@@ -17,7 +17,7 @@ import pytest
 from saewidgets.activations import documents, open_corpus, pack, text_files
 from saewidgets.activations.documents import Chunk, Shard, read_rows
 from saewidgets.activations.text_files import local_shard
-from saewidgets.config import TextCorpus
+from saewidgets.config import TextCorpus, TrainingConfig
 from saewidgets.config.packing import Packing
 from saewidgets.errors import ConfigError, FormatError, NotFoundError, StorageError
 from saewidgets.lm import LoadedModel
@@ -447,3 +447,37 @@ def test_the_form_of_sharegpt(tokenizer: Any, packed_ids: Any, tmp_path: Path) -
     names = {"user": "human", "assistant": "gpt"}
     rows = [{"conversations": [{"from": names[t["role"]], "value": t["content"]} for t in talk]} for talk in TALKS]
     assert _same(packed_ids(TextCorpus(_lines(tmp_path / "t.jsonl", rows), chat=True)), _expected(tokenizer, TALKS))
+
+
+def test_text_columns_that_other_tools_write(tmp_path: Path) -> None:
+    """Categories of pandas, string views of polars and DuckDB, bytes of Spark."""
+
+    file = tmp_path / "rows.parquet"
+    texts = ["one day", "two days"]
+    image = pa.array([b"\xff", b"\xfe"], pa.binary())
+    for column in (
+        pa.array(texts).dictionary_encode(), pa.array(texts, pa.string_view()), pa.array(texts, pa.large_string()),
+        pa.array([text.encode() for text in texts], pa.binary()),
+    ):
+        pq.write_table(pa.table({"text": column, "number": [1, 2]}), file)
+        assert [document.text for document in open_corpus(TextCorpus(file)).documents()] == texts
+    pq.write_table(pa.table({"caption": texts, "image": image}), file)
+    assert len(list(open_corpus(TextCorpus(file)).documents())) == 2
+    with pytest.raises(FormatError, match="Row 1 holds bytes that are not UTF-8"):
+        list(open_corpus(TextCorpus(file, text_field="image")).documents())
+    pq.write_table(pa.table({"text": [1, 2]}), file)
+    with pytest.raises(ConfigError, match=r"no column with text.*text \(int64\)"):
+        list(open_corpus(TextCorpus(file)).documents())
+
+
+def test_what_people_pass_for_a_corpus(tmp_path: Path) -> None:
+    from datasets import Dataset
+
+    dataset = Dataset.from_dict({"text": ["one", "two"]})
+    with pytest.raises(ConfigError, match=r"Dataset object is not a corpus.*save_to_disk"):
+        TrainingConfig(corpus=dataset)
+    dataset.save_to_disk(tmp_path / "saved")
+    assert [d.text for d in open_corpus(TextCorpus(tmp_path / "saved")).documents()] == ["one", "two"]
+    (tmp_path / "wide.txt").write_text("wide", encoding="utf-16")
+    with pytest.raises(FormatError, match=r"UTF-16.*encoding=\"utf-16\""):
+        list(open_corpus(TextCorpus(tmp_path / "wide.txt")).documents())

@@ -137,6 +137,10 @@ def test_numbers_that_do_not_fit_name_the_way_out(lm: LoadedModel, packed: Packe
     large = altered(lm, lambda model: model.transformer.wte.weight.mul_(1e8))
     with pytest.raises(ConfigError, match=r"reach [\d,]+, which float16 cannot hold.*bfloat16"):
         _capture(large, packed, tmp_path / "s", dtype="float16")
+    huge = altered(lm, lambda model: model.transformer.h[0].mlp.c_proj.bias.fill_(1e22))
+    for dtype in ("float32", "bfloat16", "int8"):
+        with pytest.raises(ConfigError, match="so large that their norm overflows"):
+            _capture(huge, packed, tmp_path / "s", dtype=dtype)
     with pytest.raises(NotFoundError, match="no store"):
         StoredActivations(tmp_path / "s")
 

@@ -87,3 +87,12 @@ def test_a_saved_notebook_shows_what_was_seen_last(
     for region in regions:
         expect(region).to_have_count(1)
         expect(region).to_have_attribute("data-seen", "yes")
+    # reopened after its kernel has ended: the copies, and nothing of the views
+    notebook.close()
+    path = page.evaluate("() => jupyterapp.shell.currentWidget.context.path")
+    page.goto(lab.url(path))
+    expect(page.get_by_text("Static copy of").filter(visible=True)).to_have_count(5)
+    expect(page.get_by_text("model not found")).to_have_count(5)
+    expect(page.get_by_text("Error displaying widget").filter(visible=True)).to_have_count(0)
+    snapshot("saved-notebook-reopened")
+    notebook.errors[:] = [error for error in notebook.errors if "widget model not found" not in error]

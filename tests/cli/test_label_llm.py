@@ -56,10 +56,10 @@ def test_a_dry_run_prints_the_very_prompts_that_are_then_sent(
 
 
 def test_failures_are_printed_with_their_reasons(invoke: Invoke, own_demo: Demo) -> None:
-    with serving(chat("no tag")) as server:
+    with serving(chat("I can't help with that.")) as server:
         done = invoke("label", "auto", own_demo.sae, "--again", "--llm", "openai", "--base-url", server.url,
                       "--model-name", "m", "--limit", "7", "--quiet")  # fmt: skip
     assert done.code == FAILED
     assert done.err.count("Not labelled: ") == 6
-    assert "The answer has no [EXPLANATION]: line" in done.err
+    assert "The answer has no [EXPLANATION]: line and is not a short phrase; it says: I can't help with" in done.err
     assert "Not labelled: 2 more" in done.err

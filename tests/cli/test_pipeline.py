@@ -64,6 +64,13 @@ def test_both_halves_then_everything_again(invoke: Invoke, base: list[str], tmp_
     assert [len(invoke(*words, "list", "--json").json()) for words in ((), ("saes",), ("extractions",))] == [2, 2, 2]
 
 
+def test_a_missing_text_is_named_before_anything_runs(invoke: Invoke, base: list[str], tmp_path: Path) -> None:
+    done = invoke(*base, "--interpret", "--texts", str(tmp_path / "missing.txt"))
+    assert done.code == 3
+    assert f"--texts {tmp_path / 'missing.txt'}: There is no such file" in done.err
+    assert "Traceback" not in done.err
+
+
 def test_a_changed_text_is_captured_again_with_a_notice(invoke: Invoke, base: list[str], tmp_path: Path) -> None:
     assert invoke(*base, "--layers", "0", "--extract-only", "--dtype", "bfloat16").code == 0
     (tmp_path / "text.txt").write_text("\n".join(reversed(TINY_TEXT)))

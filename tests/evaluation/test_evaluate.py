@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from saewidgets.errors import ConfigError
-from saewidgets.evaluation import Baseline, evaluate
+from saewidgets.evaluation import Baseline, Evaluator, Subject, evaluate
 from saewidgets.lm import LoadedModel, load_model
 from saewidgets.sae import SAE, create_sae, inference_sae
 from saewidgets.sae.scaler import Scaler
@@ -88,6 +88,7 @@ def _expected(
     x, h, f = (a[~special].double().numpy() for a in (written, hat, latents))
     return numbers(x, h, f) | {
         "explained_variance_legacy": 1 - _legacy(written, hat, special, batch_size),
+        "ce_tokens": int((~uncounted).sum()),
         "ce_loss_clean": clean[0],
         "ce_loss_sae": spliced[0],
         "ce_loss_zero": zero[0],
@@ -151,6 +152,18 @@ def test_all_numbers_of_saes_of_others(lm: LoadedModel, contexts: Tensor, name: 
     sae = inference_sae(name, 32, tensors, **settings)
     found = evaluate(sae, lm, contexts, HOOK, divergence=True, mean_ablation=True)
     assert found == pytest.approx(_expected(lm, sae, contexts), rel=1e-4)
+
+
+def test_the_cross_entropy_of_some_contexts_beside_the_reconstruction_of_all(lm: LoadedModel, contexts: Tensor) -> None:
+    whole, first = (evaluate(_sae(), lm, each, HOOK, batch_size=2) for each in (contexts, contexts[:2]))
+    for known in (None, Baseline.of(first)):
+        subject = Subject(_sae(), HOOK, baseline=known)
+        found, density = Evaluator(lm).evaluate([subject], contexts, batch_size=2, ce_contexts=2)[0]
+        for name, value in found.items():
+            expected = first if name.startswith("ce_") else whole
+            assert value == pytest.approx(expected[name], rel=1e-5), name
+        assert found["ce_tokens"] < found["n_tokens"] == whole["n_tokens"]
+        assert float(density.sum()) == pytest.approx(whole["l0"])
 
 
 @pytest.mark.parametrize("name", ["topk", "standard"])

@@ -106,7 +106,8 @@ def test_the_clearest_are_those_with_one_word(
     lm: LoadedModel, contexts: Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(first_reading, "_DENSE", 0.05)  # the words are common in this text
-    found = _made_up(lm, contexts).clearest(10, examples=3)
+    found = _made_up(lm, contexts).clearest(6, examples=3)
+    assert found.note == ""
     assert {feature.label for feature in found} >= {f"‘{word}’" for word in WORDS[:5]}
     assert not {feature.index for feature in found} & {len(WORDS), len(WORDS) + 1}
     for feature in found:
@@ -137,6 +138,18 @@ def test_no_two_share_their_words(lm: LoadedModel, contexts: Tensor, monkeypatch
     monkeypatch.setattr(first_reading, "_DENSE", 0.05)
     found = _made_up(lm, contexts, [0, 0, 1, 7]).clearest(5)
     assert sorted(feature.index for feature in found) == [0, 2]
+
+
+def test_the_next_best_follow_where_few_are_sparse(lm: LoadedModel, contexts: Tensor) -> None:
+    reading = _made_up(lm, contexts)  # the words are common in this text
+    found = reading.clearest(5, examples=3)
+    assert len({feature.index for feature in found}) == 5
+    assert "easy to describe: 1 of these 5 latents" in found.note
+    assert "fire on at most 1 % of the tokens: 1 of 8." in found.note
+    assert "use more latents or a smaller k" in found.note
+    assert found.note in found._repr_html_()
+    assert found.note in found.to_text()
+    assert all(feature.examples for feature in found)
 
 
 def _at(tokenizer: Any, text: str, needle: str, occurrence: int = 0, **window: int) -> FiringSnippet:
@@ -175,10 +188,10 @@ def test_a_word_of_several_tokens_is_read_whole_from_any_of_them(tokenizer: Any)
         assert (snippet.previous, snippet.word, snippet.following) == ("saw", "zarathustra", "sleeping")
 
 
-def test_line_ends_special_tokens_and_controls_are_shown_as_marks(tokenizer: Any) -> None:
+def test_line_ends_and_controls_are_shown_as_marks_and_special_tokens_by_name(tokenizer: Any) -> None:
     ids = [1, *tokenizer("a\nb\x1b\u202e", add_special_tokens=False)["input_ids"]]
     shown = str(make_snippet(ids, 1, 1, 0, TokenText(tokenizer)))
-    assert shown == " ↵ «a» ↵ b��"
+    assert shown == "<|eos|>«a» ↵ b��"
     assert str(_at(tokenizer, "a\nb", "\n")) == "a« ↵ »b"
     ids = tokenizer("abcdefghijklmnop", add_special_tokens=False)["input_ids"]
     text = TokenText(tokenizer)

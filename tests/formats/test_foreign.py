@@ -260,6 +260,16 @@ for w, change in ((W7, {}), (W, {"W_dec": W["W_dec"].T})):  # as files have it t
 row("circuit_tracer", tracer(W, folder="mwhanna/qwen3-1.7b-transcoders-lowl0"), computed(W, X),
     model="Qwen/Qwen3-1.7B", hook_name="blocks.4.mlp.hook_in")
 row("circuit_tracer", tracer(W), computed(W, X), model=None, hook_name=None, note="config.yaml")
+TRACED_K = np.array(4, np.int64)
+STRAIGHT = np.random.default_rng(5).standard_normal((12, 12)).astype(np.float32)
+LIMITS = {"activation_function.threshold": W["threshold"]}
+for config, more in ((TRACED, {"k": TRACED_K}), (TRACED | {"activation": "topk", "k": 4}, {}), (None, {"k": TRACED_K})):
+    row("circuit_tracer", tracer(W, config, **more), computed(W, X, best(4)), k=4, architecture="topk_transcoder")
+row("circuit_tracer", tracer(W, TRACED, k=TRACED_K, W_skip=STRAIGHT), computed(W, X, best(4), more=X @ STRAIGHT.T),
+    architecture="topk_skip_transcoder")
+row("circuit_tracer", tracer(W, TRACED, **LIMITS), computed(W, X, above(W)), architecture="jumprelu_transcoder")
+row("circuit_tracer", tracer(W, TRACED, W_skip=STRAIGHT, **LIMITS), computed(W, X, above(W), more=X @ STRAIGHT.T),
+    architecture="jumprelu_skip_transcoder")
 
 GHOST = torched({"threshold": np.array(0.1, np.float32), "W_enc.weight": W["W_enc"].T, "W_enc.bias": W["b_enc"],
                  "W_dec.weight": W["W_dec"].T, "W_dec.bias": W["b_dec"]})  # fmt: skip
@@ -359,6 +369,33 @@ for w in (W, TIED):
 FLAT = W | {"b_dec": np.zeros(12, np.float32)}  # then both generations are the same
 row("mistudio", checkpoint("jumprelu", state("jumprelu", True, FLAT)), computed(FLAT, X, above(W), scale=SCALE))
 W12 = draw(d_sae=12)
+# A state dict beside SAELens' names for settings. The tensors of all but a jumprelu tell what is subtracted.
+TRIO = {"d_in": 12, "d_sae": 40, "dtype": "float32", "model_name": "gpt2", "hook_name": "blocks.3.hook_mlp_out",
+        "normalize_activations": "none"}  # fmt: skip
+
+
+def trio(architecture: str, tensors: dict[str, Array], **more: Any) -> Files:
+    return {"sae/config.json": TRIO | {"architecture": architecture} | more, "sae/model.safetensors": tensors}
+
+
+for architecture, second, latents, more in (
+    ("standard", False, relu, {}), ("standard", True, relu, {}), ("standard_saelens", True, relu, {}),
+    ("standard_anthropic", True, relu, {}), ("skip", True, relu, {}), ("skip", False, relu, {}),
+    ("topk", True, best(5), {"k": 5}), ("transcoder", True, relu, {}), ("transcoder", False, relu, {}),
+    ("standard", True, relu, {"normalize_activations": "anthropic_rescale"}),
+    ("standard", False, best(4), {"top_k_sparsity": 10.0}),
+    ("jumprelu", True, above(W), {"apply_b_dec_to_input": True}),
+    ("jumprelu", False, above(W), {"apply_b_dec_to_input": False}),
+):
+    kind = architecture.split("_")[0]
+    both = kind in ("standard", "skip")  # the second generation subtracts its one bias, the first adds two
+    centre = CENTRE if kind == "transcoder" and second else W["b_dec"] if second else 0.0
+    found = computed(W, X, latents, centre=centre, bias=W["b_dec"] + OTHER if both and not second else W["b_dec"],
+                     scale=SCALE if "anthropic" in str((architecture, more)) else 1.0)
+    row("mistudio", trio(architecture, state(kind, second), **more),
+        (found[0], found[1] + X) if kind == "skip" else found, model="gpt2", hook_name="blocks.3.hook_mlp_out")
+row("mistudio", trio("standard", state("standard", True), apply_b_dec_to_input=False),
+    computed(W, X, centre=W["b_dec"]), note="does the other")
 
 FIRST, LATER = {"top_k_sparsity": None}, {"top_k": None}
 
@@ -400,6 +437,21 @@ row("mistudio_community", export("standard", {"top_k_sparsity": 13.0}, activatio
 row("mistudio_community", export("transcoder", FIRST, W7), computed(W7, X), d_out=7)
 row("mistudio_community", export("standard", LATER, folder="layer_3_mlp"),
     computed(W, X, centre=W["b_dec"], scale=SCALE), hook_name="blocks.3.hook_mlp_out")
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        (trio("topk", state("topk", True)), "k: The value is missing"),
+        (trio("jumprelu", state("jumprelu", True)), "apply_b_dec_to_input: .* does not record"),
+        (trio("jumprelu", state("standard", True)), "architecture: .*those of a standard SAE"),
+        (trio("standard", state("standard", True), k=5), "k: A standard SAE has no k"),
+        (trio("skip", state("skip", True), skip_scale=0.5), "skip_scale"),
+    ],
+)
+def test_state_dicts_of_mistudio_must_fit_their_configuration(files: Files, message: str, tmp_path: Path) -> None:
+    with pytest.raises(FormatError, match=message):
+        load_sae(put(tmp_path, files).parent)
 
 
 @pytest.mark.parametrize(

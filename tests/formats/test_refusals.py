@@ -84,6 +84,10 @@ REFUSED: dict[str, list[tuple[dict[str, Any], str]]] = {
     "circuit_tracer": [
         ({"feature_input_hook": "../x"}, "feature_input_hook"), ({"model_name": 3}, "model_name"),
         ({"feature_output_hook": ["a"]}, "feature_output_hook"),
+        ({"activation": "gelu"}, "activation"), ({"activation": "topk"}, "k: The value is missing"),
+        ({"activation": "relu", "k": 4}, "There is a k"),
+        ({"activation": "jump_relu"}, "threshold: The tensor is missing"),
+        ({"k": "4"}, "k: The value is"), ({"model_kind": "cross_layer_transcoder"}, "model_kind"),
     ],
     "openai": [
         ({"activation": "Identity"}, "Identity"), ({"activation": ...}, "activation"),

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
-from saewidgets import load_sae
+from saewidgets import create_sae, load_sae, save_sae
 from saewidgets.errors import FormatError
 from saewidgets.formats import tensors
 from saewidgets.formats.archives import PickledDict, read_npz_header, read_pickled
@@ -184,7 +184,7 @@ def test_plain_values_come_along(tmp_path: Path) -> None:
         key: values[key] for key in ("epoch", "loss", "name", "on", "nothing", "big", "negative")
     }
     inner = found.within("inner")
-    assert torch.equal(read_tensors(path, inner.header())["W"], torch.ones(2))
+    assert torch.equal(read_tensors(path, inner.header(besides=["k"]))["W"], torch.ones(2))
     with pytest.raises(FormatError, match="outer"):
         found.within("outer")
 
@@ -234,3 +234,27 @@ def test_a_large_deflated_array(tmp_path: Path) -> None:
     array = np.random.default_rng(1).integers(0, 7, (700, 900)).astype(np.float32)  # several blocks of both sizes
     np.savez_compressed(tmp_path / "a.npz", W=array)
     assert np.array_equal(read_tensors(tmp_path / "a.npz", read_npz_header(tmp_path / "a.npz"))["W"].numpy(), array)
+
+
+def test_constant_vectors_of_a_compressed_archive_are_read(tmp_path: Path) -> None:
+    """They compress a thousandfold, which is no bomb beside the matrices of their length."""
+    folder = tmp_path / "layer_1" / "width_300k" / "average_l0_20"
+    folder.mkdir(parents=True)
+    w, n = {name: np.random.default_rng(0).standard_normal(300_000, np.float32) for name in ("W_enc", "W_dec")}, 300_000
+    w = {"W_enc": w["W_enc"][None], "W_dec": w["W_dec"][:, None], "b_enc": np.zeros(n, np.float32),
+         "b_dec": np.zeros(1, np.float32), "threshold": np.full(n, 0.01, np.float32)}  # fmt: skip
+    np.savez_compressed(folder / "params.npz", **w)
+    assert load_sae(folder).d_sae == n
+
+
+def test_flipped_bits_of_a_file_that_was_written_here_are_found(tmp_path: Path) -> None:
+    sae = create_sae("topk", d_in=8, d_sae=16, k=2)
+    path = save_sae(sae, tmp_path / "sae") / "sae_weights.safetensors"
+    raw, start = path.read_bytes(), read_header(path).tensors["W_enc"].start
+    for at in (start, start + 77, len(raw) - 4):  # low bits, which stay finite
+        path.write_bytes(raw[:at] + bytes([raw[at] ^ 1]) + raw[at + 1 :])
+        for dtype in (None, torch.bfloat16):
+            with pytest.raises(FormatError, match=r"sae_weights.*checksum does not match.*export the SAE again"):
+                load_sae(path.parent, dtype=dtype)
+    save_file(load_file(path), path)  # another program's file has no checksums
+    load_sae(path.parent)

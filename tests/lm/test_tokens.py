@@ -92,3 +92,18 @@ def test_broken_characters_and_ids_beyond_the_tokenizer(tokenizer: Any) -> None:
     pieces = tokens.pieces([*whale[:2], *letter, *whale, *whale[:1]])
     assert pieces == ["�", "", "a", "🐳", "", "", "", "�"]
     assert tokens.pieces([299_999, *letter]) == ["<299999>", "a"]
+
+
+def test_tokens_that_are_flagged_but_not_named_are_special(tokenizer: Any) -> None:
+    """Chat templates use such tokens: Llama 3's <|start_header_id|>, Qwen's <|im_start|>."""
+    from tokenizers import AddedToken
+    from transformers import PreTrainedTokenizerFast
+
+    backend = type(tokenizer.backend_tokenizer).from_str(tokenizer.backend_tokenizer.to_str())
+    backend.add_tokens([AddedToken("<|turn|>", special=True), AddedToken("plainly", special=False)])
+    extended = PreTrainedTokenizerFast(tokenizer_object=backend, eos_token=tokenizer.eos_token)
+    turn, plain = extended.convert_tokens_to_ids(["<|turn|>", "plainly"])
+    assert turn not in extended.all_special_ids
+    assert turn in special_tokens(extended).all
+    assert plain not in special_tokens(extended).all
+    assert TokenText(extended).is_special(turn)

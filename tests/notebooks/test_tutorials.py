@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,31 @@ SHORTER = {
         "tokens=8192": "tokens=1024",
     },
     "05-many-gpus": {"tokens=150_000,": "tokens=10_000,", "EvaluationConfig(tokens=4096)": "EvaluationConfig(tokens=1024)"},
+}
+# What cells show: tutorial → part of a cell's source → pattern of its outputs.
+_LATENT = r"<b>latent \d+</b>.*?<table>.*?<td"
+_PAIR = r"\(\d+, \d+, -?[\d.]+\)"
+DISPLAYS = {
+    "01-train": {
+        "run.wait()": "Completed", ".tail()": r"<table.*fvu.*l0.*loss", "ws.evaluate(": r"'fvu': 0\.\d+",
+        "ws.read_features(": rf"(?:{_LATENT}.*?){{5}}", "W_dec.shape": r"1024, 256",
+    },
+    "02-library": {
+        "browser.selected_record": r"SAERecord.*library-topk", "architecture=\"topk\"": r"<table.*library-topk",
+        'statistics["decoder_norms"]': r"\(\d", "found.matches": rf"{_PAIR}(?:.*?{_PAIR}){{4}}",
+        "detect_format": "sparsify", "hub.known()": "gemma-scope", "len(ws.saes.list())": r"\d",
+    },
+    "03-features": {
+        "record.top_tokens": "every", "table[[": r"<table.*</tr>", "ws.features.examples(": "(?i)every|each",
+        "ws.features.run_on(": r"<table.*(?i:every)", "ws.features.label(": "each one of many.*user",
+        "extraction.record": "'n_tokens'", "labelled.labels": r"\(\d+, ", "ws.features.similar(": r"\(\d+, .*\(\d+, ",
+        "page.name": "features.html", "print_feature_summary": "908", "ws.steer(None": "The old man looked at",
+    },
+    "04-architectures": {
+        "while not group.wait": r"(?:✓ Completed.*){8}", "curves.tail": "<table", "ws.evaluate_many(": r"(?:<tr.*?){9}",
+        "pairs[:2]": r"latent \d+.*»", "[(pair.a": _PAIR,
+    },
+    "05-many-gpus": {"group.to_df()": r"(?:completed.*){4}", "by_data.wait()": "two by latents"},
 }
 STATIC = ROOT / "saewidgets" / "widgets" / "static" / "saewidgets.js"
 
@@ -82,3 +108,13 @@ def test_tutorials_run_as_they_are(
     assert "application/vnd.jupyter.widget-view+json" in view["data"]
     assert fallback in copy["data"]["text/html"]
     assert (home / "catalog.sqlite").exists()
+    texts = {source: "\n".join(map(_text_of, outputs[source])) for source in outputs}
+    for part, pattern in DISPLAYS[path.stem].items():
+        assert any(re.search(pattern, text, re.S) for source, text in texts.items() if part in source), (part, texts)
+    for source, text in texts.items():
+        assert " object at 0x" not in text, source
+
+
+def _text_of(output: Any) -> str:
+    data = output.get("data", {})
+    return "".join((output.get("text", ""), data.get("text/html", data.get("text/plain", ""))))

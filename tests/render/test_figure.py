@@ -90,7 +90,7 @@ def test_examples() -> None:
     assert log_ticks(0, 1) == []
     assert linear_ticks(3, 3) == [3]
     values = (0.25, 2.0, 1500.0, 1e-5, 0.0, 999_999.0, 2.5e6, -1e9, 999_999.9, 1e12)
-    words = ["0.25", "2", "1,500", "1e-5", "0", "999,999", "2.5M", "-1B", "1M", "1e12"]
+    words = ["0.25", "2", "1,500", "1e-5", "0", "999,999", "2.5M", "−1B", "1M", "1e12"]
     assert [tick_text(value) for value in values] == words
 
 

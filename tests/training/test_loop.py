@@ -6,7 +6,7 @@ import torch
 
 from saewidgets.config import TrainingConfig
 from saewidgets.errors import FormatError, TrainingError
-from saewidgets.events import CheckpointSaved, Interruption, Metrics, Progress, Request
+from saewidgets.events import UNIT_ROWS, CheckpointSaved, Facts, Interruption, LogLine, Metrics, Progress, Request
 from saewidgets.sae import create_sae
 from saewidgets.training.checkpoint import list_checkpoints, newest_whole
 from saewidgets.training.loop import DEAD
@@ -271,6 +271,15 @@ def test_decoder_norms_of_topk_are_one_from_half_of_the_run_on(tmp_path):
     assert unit(0.99, **{"optimizer.normalize_decoder_every": 200}) == [1, 200, 298, 299, 300]
 
 
+def test_the_step_at_which_decoder_rows_get_norm_one_is_logged_and_recorded(tmp_path, recorder):
+    make_trainer(make_config("topk", steps=300), tmp_path / "long", emit=recorder).run()
+    assert [event.values for event in recorder.of(Facts)] == [{UNIT_ROWS: 151}]
+    assert any(line.message.startswith("Step 151: decoder rows have norm one") for line in recorder.of(LogLine))
+    short = Recorder()
+    make_trainer(make_config("topk", steps=30), tmp_path / "short", emit=short).run()
+    assert not short.of(Facts)
+
+
 def test_an_unconstrained_decoder_step_is_adam_on_the_whole_gradient(tmp_path):
     config = make_config("standard", **{
         "optimizer.normalize_decoder_every": None, "optimizer.project_decoder_grad": False,
@@ -386,6 +395,51 @@ class PairStream(FakeStream):
     def batches(self, start, check=None):
         for x in super().batches(start, check):
             yield x, x.roll(1, dims=1)
+
+
+class ScaledStream(FakeStream):
+    """The rows of the fake stream (for a transcoder also its targets) times `factor`."""
+
+    factor, is_pairs = 1.0, False
+
+    def batches(self, start, check=None):
+        for x in super().batches(start, check):
+            x = x * self.factor
+            yield (x, x.roll(1, dims=1)) if self.is_pairs else x
+
+
+def _run_scaled(folder, architecture, normalize, factor, steps=120):
+    """A steered run on activations that are `factor` times longer: the weights, and the last metrics."""
+    pairs = {"hook_name": "blocks.1.mlp.hook_in", "hook_name_out": "blocks.1.hook_mlp_out"}
+    stream = ScaledStream(0)
+    stream.factor, stream.is_pairs = factor, "transcoder" in architecture
+    config = TrainingConfig(
+        sae={"architecture": architecture, "d_sae": D_SAE, "target_l0": 4}, batch_size=BATCH, tokens=BATCH * steps,
+        dead_window_tokens=BATCH * 4, activations={"normalize": normalize}, log_every_steps=20,
+        **(pairs if stream.is_pairs else {}),
+    )  # fmt: skip
+    config = config.replace(sae=config.autoencoder)
+    trainer = make_trainer(config, folder, stream=stream, scale=1.0)
+    trainer.run()
+    return trainer.sae.state_dict(), trainer.latest
+
+
+@pytest.mark.parametrize("architecture", ["standard", "jumprelu", "gated"])
+def test_steering_does_not_depend_on_the_scale_of_activations_that_are_normalised(architecture, tmp_path):
+    usual, _ = _run_scaled(tmp_path / "usual", architecture, "constant_norm_rescale", 1.0)
+    short, _ = _run_scaled(tmp_path / "short", architecture, "constant_norm_rescale", 2.0**-7)
+    same(short, usual)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "normalize"),
+    [("gated", "none"), ("skip", "none"), ("transcoder", "layer_norm"), ("skip_transcoder", "layer_norm")],
+)
+def test_steering_finds_its_target_at_every_scale_of_the_activations(architecture, normalize, tmp_path):
+    _, usual = _run_scaled(tmp_path / "usual", architecture, normalize, 1.0)
+    _, short = _run_scaled(tmp_path / "short", architecture, normalize, 1 / 80)
+    assert short["fvu"] < max(0.6, 1.5 * usual["fvu"])
+    assert 2 < short["l0"] < 8
 
 
 @pytest.mark.parametrize("architecture", ["standard", "transcoder"])

@@ -1,5 +1,7 @@
 """Progress and the time that is left; targets that end a run, with and without a pause; what the log tells."""
 
+import itertools
+
 import pytest
 import torch
 
@@ -244,3 +246,66 @@ def test_a_log_that_cannot_be_written_is_reported_once(tmp_path, recorder):
     assert len(warnings) == 1
     assert "cannot be written" in warnings[0].message
     assert [e.message for e in recorder.of(LogLine) if e.level == "info"] == ["one", "two"]
+
+
+def _alternating(meter, clock, *, window=1000, fill=60.0, step=0.5, windows=4):
+    """What a run with windows of 20 forwards and 10 steps tells; yields after every forward and step."""
+    meter.set_window(window, in_background=False)
+    meter.enter("training")
+    meter.at(0, 0)
+    for number in range(windows):
+        for done in range(0, window, window // 20):
+            meter.filling("computing activations", done, window)
+            yield
+            clock.now += fill / 20
+        meter.filling("computing activations", window, window)
+        for index in range(1, 11):
+            clock.now += step
+            meter.at(number * window + index * window // 10, number * 10 + index)
+            yield
+
+
+def test_filling_a_window_is_a_phase_in_which_the_position_advances(clock, recorder):
+    """Text takes 60 s and its steps 5 s: the time left counts both to the end, wherever the run is."""
+    meter, end = ProgressMeter(recorder, 4000, clock), 100.0 + 4 * 65
+    left = []
+    for _ in _alternating(meter, clock):
+        event = recorder.events[-1]
+        if event.eta_seconds is not None and event.done < event.total:
+            left.append((event.eta_seconds, end - clock.now))
+    assert [each for each, _ in left] == pytest.approx([true for _, true in left], rel=0.1, abs=3.5)
+    done = [event.done for event in recorder.events]
+    assert done == sorted(done)
+    assert max(b - a for a, b in itertools.pairwise(done)) < 60
+    assert done[-1] == 4000
+    phases = [event.phase for event in recorder.events]
+    assert phases[:3] == ["training", "computing activations, 0 %", "computing activations, 5 %"]
+    assert {phase for phase in phases if "," not in phase} == {"training"}
+    rates = [event.rate for event in recorder.events if event.rate]
+    assert rates[-1] == pytest.approx(1000 / 65, rel=0.05)
+
+
+def test_tokens_are_exact_where_a_run_is_left_in_a_window(clock, recorder):
+    meter = ProgressMeter(recorder, 4000, clock)
+    for _ in _alternating(meter, clock):
+        if recorder.events[-1].step == 13:
+            break
+    assert recorder.events[-1].done > 1300
+    meter.settle()
+    assert recorder.events[-1].done == 1300
+
+
+def test_a_window_that_is_filled_beside_the_steps_costs_what_is_waited_for(clock, recorder):
+    meter = ProgressMeter(recorder, 4000, clock)
+    meter.set_window(1000, in_background=True)
+    meter.enter("training")
+    meter.at(0, 0)
+    for number in range(3):
+        meter.filling("computing activations", 900, 1000)
+        clock.now += 2
+        meter.filling("computing activations", 1000, 1000)
+        for index in range(1, 11):
+            clock.now += 1
+            meter.at(number * 1000 + index * 100, number * 10 + index)
+    assert recorder.events[-1].eta_seconds == pytest.approx(12)
+    assert meter.costs == pytest.approx({"start": 0, "step": 0.01, "fill": 0.002})

@@ -97,13 +97,42 @@ def test_a_resumed_run_keeps_its_evaluations(config, tmp_path, tokens_folder):
         run_training(config, folder, control=Scripted(Request.PAUSE, 11), tokens_folder=tokens_folder)
         (paused,) = list_checkpoints(folder / "checkpoints")
         assert 0 < paused.step < 8
-        assert paused.state["config"]["evaluation"] == {"every_steps": STEPS, "tokens": 256}
+        assert paused.state["config"]["evaluation"] == {"every_steps": STEPS, "tokens": 8192, "ce_tokens": 256}
         if before is not None:
-            settings = paused.state["config"] | {"evaluation": {"every_steps": None, **before}}
+            settings = paused.state["config"] | {"evaluation": {"every_steps": None, "ce_tokens": None, **before}}
             update_state(paused, config=settings)
         run_training(config, folder, emit=recorder, tokens_folder=tokens_folder, resume=True)
         evaluated = [m.step for m in recorder.of(Metrics) if "val_fvu" in m.values]
         assert evaluated == [step for step in (*expected, STEPS) if step >= paused.step]
+
+
+@pytest.mark.parametrize("read_ahead", ["off", "on"])
+def test_filling_a_window_is_a_phase_of_the_run(config, tmp_path, tokens_folder, recorder, read_ahead):
+    changes = {"activations.normalize": "none", "activations.shuffle_tokens": 4 * BATCH}
+    config = config.replace(**changes, **{"activations.read_ahead": read_ahead, "activations.model_batch_size": 1})
+    run_training(config, tmp_path, tokens_folder=tokens_folder, emit=recorder)
+    events = recorder.of(Progress)
+    shown = [event for event in events if event.phase.startswith("computing activations, ")]
+    assert shown
+    assert {event.step for event in shown} <= {0, 4, 8}
+    assert shown[0].done < 4 * BATCH
+    assert [event.done for event in events] == sorted(event.done for event in events)
+    assert events[-1].done == STEPS * BATCH
+
+
+def test_a_short_run_measures_its_reconstruction_on_all_held_out_tokens(config, tmp_path, tokens_folder):
+    """Cross-entropy alone takes fewer: its logits are most of the time. Dead latents are counted in training."""
+    changes = {"evaluation.every_steps": None, "evaluation.tokens": None, "activations.validation_share": 0.4}
+    config = config.replace(dead_window_tokens=10**6, **changes)
+    result = run_training(config, tmp_path, tokens_folder=tokens_folder)
+    held_out = json.loads((tmp_path / "run.json").read_text())["facts"]["validation_contexts"] * 32
+    found = result.metrics
+    assert min(8192, held_out) * 0.9 < found["val_tokens"] <= held_out
+    assert found["ce_tokens"] <= 256 < found["val_tokens"]
+    assert f"({found['val_tokens']:,.0f} tokens): FVU" in (tmp_path / "log.txt").read_text()
+    final = list_checkpoints(tmp_path / "checkpoints")[0]
+    unfired = final.optimizer()["dead.tokens_since_fired"] >= STEPS * BATCH
+    assert found["val_dead"] == pytest.approx(float(unfired.float().mean()))
 
 
 def test_the_exported_sae_reads_raw_activations(config, tmp_path, tokens_folder):

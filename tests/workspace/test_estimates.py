@@ -1,5 +1,6 @@
 """How long a run will take: from how fast the device multiplies."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -27,7 +28,10 @@ def rate_of(ws: Any, *configs: TrainingConfig) -> float | None:
 
 
 def workspace(*records: TrainingRecord, jobs: tuple[JobRecord, ...] = ()) -> Any:
-    trainings = SimpleNamespace(by_job=lambda job_id: [r for r in records if r.job_id == job_id])
+    trainings = SimpleNamespace(
+        by_job=lambda job_id: [r for r in records if r.job_id == job_id],
+        list=lambda status, limit: [r for r in records if r.status is status],
+    )
     return SimpleNamespace(
         catalog=SimpleNamespace(trainings=trainings), settings=SimpleNamespace(places=()),
         manager=SimpleNamespace(
@@ -45,14 +49,44 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
     return asked
 
 
-def test_without_any_run_a_product_is_measured_once(measured: list[tuple[str, str]]) -> None:
+def test_without_any_run_the_best_of_some_products_counts(
+    measured: list[tuple[str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
     ws = workspace()
-    operations = model_flops(CONFIG, DEMO) + sae_flops(CONFIG, 256)
-    assert rate_of(ws, CONFIG) == overall(estimates.EFFICIENCY * 1e11 / operations, CONFIG)
-    rate_of(ws, CONFIG.replace(**{"sae.k": 8}))
-    assert measured == [("cpu", "float32")]
+    operations = model_flops(CONFIG, DEMO) / estimates.FORWARD_EFFICIENCY
+    operations += sae_flops(CONFIG, 256) / estimates.STEP_EFFICIENCY
+    assert rate_of(ws, CONFIG) == overall(1e11 / operations, CONFIG)
+    for _ in range(5):
+        rate_of(ws, CONFIG)
+    assert 1 < len(measured) < 6
     rate_of(ws, CONFIG.replace(precision="bfloat16"))
-    assert measured == [("cpu", "float32"), ("cpu", "bfloat16")]
+    assert ("cpu", "bfloat16") in measured
+    monkeypatch.setattr(estimates, "_measured", {})
+    rates = iter([1e10, 3e10, 2e10])
+    monkeypatch.setattr(estimates, "matrix_rate", lambda device, dtype: next(rates))
+    assert [estimates.speed("cpu", "float32", busy=False) for _ in range(4)] == [1e10, 3e10, 3e10, 3e10]
+
+
+def test_the_newest_completed_run_on_the_same_model_and_device_tells_how_fast_training_is() -> None:
+    costs = {"start": 3.0, "fill": 1e-4, "step": 2e-4}
+    run = make_record(
+        "before", CONFIG, status=JobStatus.COMPLETED, lane="test/cpu", group_id=None, facts={"costs": costs}
+    )
+    ws = workspace(run)
+    found = estimates.costs_together(ws, [CONFIG], DEMO, "cpu")
+    assert found == estimates.Costs(3.0, pytest.approx(1e-4), pytest.approx(2e-4), f"measured in {run.name}")
+    window = CONFIG.batch_size * round(CONFIG.activations.shuffle_tokens / CONFIG.batch_size)
+    short = CONFIG.replace(tokens=CONFIG.batch_size)
+    assert found.seconds(short) == pytest.approx(3 + window * 1e-4 + short.batch_size * 2e-4)
+    other = CONFIG.replace(hook_name="blocks.3.hook_resid_post", **{"sae.d_sae": 4096})
+    deeper = estimates.costs_together(ws, [other], DEMO, "cpu")
+    assert deeper is not None
+    assert deeper.fill / found.fill == pytest.approx(model_flops(other, DEMO) / model_flops(CONFIG, DEMO))
+    assert deeper.step / found.step == pytest.approx(sae_flops(other, 256) / sae_flops(CONFIG, 256))
+    for changes in ({"lane": "test/cuda:0"}, {"model": "gpt2"}, {"group_id": "group_x"}, {"facts": {}}):
+        unlike = estimates.costs_together(workspace(replace(run, **changes)), [CONFIG], DEMO, "cpu")
+        assert unlike is not None
+        assert unlike.basis == "estimated"
 
 
 def test_what_was_measured_beside_a_run_is_measured_again(measured: list[tuple[str, str]]) -> None:
@@ -61,8 +95,7 @@ def test_what_was_measured_beside_a_run_is_measured_again(measured: list[tuple[s
     rate_of(busy, CONFIG)
     assert len(measured) == 1
     rate_of(workspace(), CONFIG)
-    rate_of(busy, CONFIG)
-    assert len(measured) == 2
+    assert len(measured) > 2
 
 
 def _layers(*layers: int, **changes: Any) -> list[TrainingConfig]:

@@ -173,7 +173,7 @@ def test_a_transcoder_knows_its_places(ws: Workspace, tiny_model_folder: Path) -
 
 # besides those of tests/cli/test_refusals.py
 WRONG_CALLS: list[tuple[dict[str, Any], type[Exception], str]] = [
-    ({"what": ""}, ConfigError, "The id of the SAE is empty"),
+    ({"what": ""}, ConfigError, "The id of an SAE is empty"),
     ({"what": 5}, ConfigError, "got 5"),
     ({"what": Path("/nothing/here")}, NotFoundError, "nothing"),
     ({"hook_name": "nonsense"}, HookError, "nonsense"),

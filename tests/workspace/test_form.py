@@ -47,6 +47,8 @@ def test_every_wrong_field_is_named_at_once(ws: Workspace, config: TrainingConfi
     assert "none.txt" in fields["corpus"]
     assert "cuda:7" in fields["device"]
     data["sae"] = {"architecture": "topk", "d_sae": 64, "k": 65}
+    small = ws.trainings.validate({**data, "sae": {"architecture": "topk", "d_sae": 16, "k": 32}})["fields"]
+    assert small["sae.d_sae"].startswith("d_sae is 16 but k is 32. Enter at least 32")  # k is the usual one
     data["optimizer"] = {"lr": 1e30}
     result = ws.trainings.validate(data)
     fields = result["fields"]

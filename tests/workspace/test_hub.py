@@ -1,6 +1,8 @@
 """`ws.hub`: looking, publishing, names. The hub itself is tested in tests/hub."""
 
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -75,6 +77,35 @@ def test_publishing(ws: Workspace, server: Hub, tmp_path: Path) -> None:  # noqa
     assert str(tmp_path).encode() not in b"".join(repo.files.values())
     job = ws.hub.download("writer/saes", token=WRITER)
     assert contents(Path(ws.saes.get(job.result(PATIENCE)).path)) == mine
+
+
+def test_no_path_of_this_machine_is_published(ws: Workspace, server: Hub, tmp_path: Path) -> None:  # noqa: F811
+    model = str(tmp_path / "models" / "mine")
+    source = saelens(tmp_path / "sae") / "cfg.json"
+    source.write_text(source.read_text("utf-8").replace('"gpt2"', json.dumps(model)), "utf-8")
+    sae = ws.saes.add_local(source.parent)
+    assert sae.model == model
+    with pytest.raises(ConfigError, match=r"base_model: The model of sae is a folder.*, mine\. Give the id"):
+        ws.saes.push_to_hub(sae, "writer/base", token=WRITER)
+    with pytest.raises(ConfigError, match=r"base_model: This is not the name of a repository"):
+        ws.saes.model_card(sae, "writer/base", base_model=model)
+    about: dict[str, Any] = {"license": "mit", "base_model": "openai-community/gpt2"}
+    card = ws.saes.model_card(sae, "writer/base", **about)
+    assert 'license: "mit"\nbase_model: "openai-community/gpt2"' in card
+    ws.saes.push_to_hub(sae, "writer/base", token=WRITER, card=card + "Edited.", **about)
+    files = server.state.repos["writer/base"].files
+    assert files["README.md"].decode() == card + "Edited."
+    assert b'"model_name": "openai-community/gpt2"' in files["cfg.json"]
+    ws.saes.push_to_hub(sae, "writer/base", token=WRITER, card="Edited again.", base_model="")
+    files = server.state.repos["writer/base"].files
+    assert files["README.md"] == b"Edited again."
+    assert b'"model_name": "mine"' in files["cfg.json"]
+    assert "| Model | mine |" in ws.saes.model_card(sae, "writer/base", base_model="")
+    exported = [ws.saes.export(sae, tmp_path / format, format) for format in ("saelens", "sparsify")]
+    shown = [*files.values(), *(file.read_bytes() for folder in exported for file in folder.iterdir())]
+    assert not [text for text in shown if str(tmp_path).encode() in text]
+    assert ws.saes.get(sae).state == "ok"
+    assert model in Path(sae.path, "cfg.json").read_text("utf-8")  # the library still knows where it is
 
 
 def test_the_card_of_a_download_names_its_source(ws: Workspace, server: Hub) -> None:  # noqa: F811

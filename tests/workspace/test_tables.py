@@ -1,5 +1,6 @@
 """Lists as DataFrames: the columns are there before there is a row."""
 
+import re
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
@@ -44,7 +45,7 @@ def _check(found: Records[Any], of: type[Any]) -> None:
         frame = records.to_df()
         assert list(frame.columns) == names
         assert frame.empty
-        assert names[0] in records._repr_html_()
+        assert re.search("records: none|No trainings yet", records._repr_html_())
         assert all(str(frame[name].dt.tz) == "UTC" for name in names if name.endswith("_at"))
 
 

@@ -15,6 +15,7 @@ from saewidgets.events import JobStatus as S
 from saewidgets.workspace import Run, Workspace
 from saewidgets.workspace.training.checkpoints import no_checkpoint, no_sae
 from saewidgets.workspace.training.run_tables import OF_EVERY_RUN
+from saewidgets.workspace.trainings import demo_config
 from tests.widgets.seeded_runs import make_record
 from tests.workspace.conftest import ENDLESS, PATIENCE, small_config, wait_for_step
 
@@ -321,3 +322,23 @@ def test_training_longer_goes_past_epochs_and_targets(ws: Workspace, config: Tra
     more = run.train_longer(tokens=10 * config.batch_size)
     more.wait(PATIENCE)
     assert (more.record.status, more.record.step) == ("completed", 10), more.error
+
+
+def test_latents_that_do_not_fit_the_free_memory_are_refused_before_the_start(
+    ws: Workspace, tiny_model_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("saewidgets.training.member.free_memory", lambda: 1_000)
+    with pytest.raises(ConfigError, match=r"cpu has free 0\.0 GB") as caught:
+        ws.trainings.create(small_config(tiny_model_folder))
+    assert caught.value.where == "sae.d_sae"
+    assert not ws.trainings.list()
+
+
+def test_a_workspace_that_was_deleted_while_open_says_so_at_the_next_write(tmp_path: Path) -> None:
+    with Workspace(tmp_path / "gone") as ws:
+        ws.templates.save("one", demo_config())
+        (tmp_path / "gone").rename(tmp_path / "elsewhere")
+        with pytest.raises(CatalogError, match="deleted or moved while it was open"):
+            ws.templates.save("two", demo_config())
+        (tmp_path / "elsewhere").rename(tmp_path / "gone")
+        assert ws.templates.save("two", demo_config()).name == "two"

@@ -6,14 +6,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
-from saewidgets.config import TrainingConfig
+from saewidgets.config import TokensCorpus, TopKConfig, TrainingConfig
 from saewidgets.errors import ConfigError, StateError
 from saewidgets.events import JobStatus
 from saewidgets.jobs import JobSettings
+from saewidgets.lm import TokenIds
 from saewidgets.workspace import Workspace
+from tests.lm.models import build
 from tests.workspace.conftest import PATIENCE, completed, same_weights, small_config
 
 Load = Callable[[], dict[str, Any]]
@@ -129,7 +132,7 @@ def test_a_run_that_can_go_on_keeps_its_model(ws: Workspace, mine: TrainingConfi
     [
         ("demo", print, "is a name, not a loaded model.*TrainingConfig"),
         (torch.nn.Linear(2, 2), print, "Linear is not a transformers model"),
-        (None, print, "needs its tokenizer, and a tokenizer its model"),
+        (None, print, "A tokenizer needs its model"),
         (torch.nn.Linear(2, 2), None, "tokenizer"),
         (torch.nn.Linear(2, 2), "demo", "str is not a tokenizer"),
     ],
@@ -138,3 +141,25 @@ def test_rejects_other_objects(ws: Workspace, mine: TrainingConfig, model: Any, 
     with pytest.raises(ConfigError, match=words):
         ws.trainings.create(mine, model=model, tokenizer=tokenizer)
     assert not ws.trainings.list()
+
+
+def test_a_model_without_a_tokenizer_trains_on_token_ids(ws: Workspace, tmp_path: Path) -> None:
+    """Models of games and genomes: as an object, and from a folder, where transformers makes an empty tokenizer."""
+    model = build("gpt2")
+    model.save_pretrained(tmp_path / "othello")
+    np.save(tmp_path / "games.npy", np.random.default_rng(0).integers(2, 60, (80, 16)))
+    config = TrainingConfig(
+        model=str(tmp_path / "othello"), corpus=TokensCorpus(tmp_path / "games.npy"), context_size=16, tokens=512,
+        hook_name="blocks.1.hook_resid_post", sae=TopKConfig(d_sae=64, k=4), batch_size=128, device="cpu",
+    )
+    for given in (None, model):
+        run = ws.trainings.create(config, model=given)
+        run.wait(timeout=60)
+        assert run.status is JobStatus.COMPLETED, run.error
+    extraction = ws.extractions.create(training_id=run.id, config={"tokens": 512}, model=model, tokenizer=TokenIds(64))
+    extraction.wait(timeout=60)
+    feature = ws.features.list(sae_id=run.id, limit=1).to_df()["id"][0]
+    example = ws.features.examples(feature)[0]
+    assert all(token.strip().isdigit() for token in example.tokens)
+    with pytest.raises(ConfigError, match="needs its tokenizer to read text"):
+        ws.trainings.create(config.replace(corpus="demo"), model=model)

@@ -31,7 +31,7 @@ const ROWS = 10; // rows that PgUp and PgDn pass
 export function Examples({ store, loaded }: { store: Store; loaded: Loaded }) {
   const { context, line_breaks } = store.view.value;
   const { page, groups } = loaded;
-  const shown = groups.filter((group) => group.examples.length > 0);
+  const top = groups.slice(0, 1).filter(hasExamples);
   return (
     <section class="examples" aria-label="Examples">
       <div class="row w">
@@ -41,12 +41,41 @@ export function Examples({ store, loaded }: { store: Store; loaded: Loaded }) {
         <div class="sp" />
         <Legend max={page.list_max} />
       </div>
-      {shown.length === 0 && <p class="sm t2">No example was kept of it.</p>}
-      {shown.map((group, i) => (
-        <Group key={group.title} store={store} group={group} fired={page.fired} max={page.list_max} first={i === 0} />
-      ))}
+      {!groups.some(hasExamples) && <p class="sm t2">No example was kept of it.</p>}
+      <Groups store={store} loaded={loaded} groups={top} first />
     </section>
   );
+}
+
+/** The examples from all intervals of activations, below what is read first. */
+export function Intervals({ store, loaded }: { store: Store; loaded: Loaded }) {
+  const groups = loaded.groups.slice(1).filter(hasExamples);
+  if (groups.length === 0) return null;
+  return (
+    <section class="examples" aria-label="Examples by interval">
+      <Groups store={store} loaded={loaded} groups={groups} />
+    </section>
+  );
+}
+
+const hasExamples = ({ examples }: ShownGroup): boolean => examples.length > 0;
+
+function Groups({ store, loaded, groups, first = false }: GroupsProps) {
+  const { fired, list_max } = loaded.page;
+  return (
+    <>
+      {groups.map((group) => (
+        <Group key={group.title} store={store} group={group} fired={fired} max={list_max} first={first} />
+      ))}
+    </>
+  );
+}
+
+interface GroupsProps {
+  store: Store;
+  loaded: Loaded;
+  groups: ShownGroup[];
+  first?: boolean;
 }
 
 export function showContext(store: Store, context: Context): void {

@@ -171,6 +171,8 @@ export class FeatureView {
   readonly logits = new Latest<wire.FeatureLogitsData>();
   readonly relations = new Latest<wire.FeatureRelationsData>();
   readonly tested = new Latest<Tested>();
+  /** The last answer had logits, so the page reserves their place for the next. */
+  hasLogits = true;
   readonly text = signal("");
   readonly wholes = signal<ReadonlyMap<string, Whole>>(new Map());
   readonly opened = signal<ReadonlyMap<string, boolean>>(new Map());
@@ -271,7 +273,12 @@ export class FeatureView {
   }
 
   askLogits(): void {
-    void this.logits.ask(async (signal) => (await this.ask("feature_logits", signal)).value);
+    void this.logits
+      .ask(async (signal) => (await this.ask("feature_logits", signal)).value)
+      .then(() => {
+        const { data, problem } = this.logits.value;
+        if (data || problem) this.hasLogits = (data?.raises.length ?? 0) > 0;
+      });
   }
 
   /** The effects of all features are stored now: those that were not to be had are. */

@@ -30,7 +30,8 @@ const TYPED = {
 };
 type Typed = typeof TYPED;
 
-const KEY = "Of the kernel's machine. Empty: OPENAI_API_KEY for OpenAI, none for others";
+const KEY = "A variable on the kernel's machine. If empty: OPENAI_API_KEY for OpenAI, no key for others";
+const COUNTED = "Labels of the offline heuristic do not count; the model's labels are shown instead of them";
 
 /** What Python calls a field that it refuses. */
 const FIELDS: Record<string, keyof Typed> = {
@@ -132,7 +133,7 @@ export function LabelModel({ store, open }: { store: Store; open: wire.OpenExtra
       <fieldset>
         <legend>Model</legend>
         <div class="g">
-          {field("base_url", "Address", { class: "c3s", mono: true, hint: "Any server like OpenAI's" })}
+          {field("base_url", "Address", { class: "c3s", mono: true, hint: "Any server with OpenAI's API" })}
           {field("model", "Model", { class: "c3s", mono: true, placeholder: "gpt-4o-mini" })}
           {field("key_env", "Key from variable", { class: "c3s", mono: true, hint: KEY })}
           <AccessToken
@@ -148,7 +149,7 @@ export function LabelModel({ store, open }: { store: Store; open: wire.OpenExtra
         <div class="g">
           {field("which", "Features", { class: "c3s", options: which })}
           {typed.which === "list" && field("limit", "At most", { class: "c3s", inputMode: "numeric" })}
-          {typed.which === "list" && field("unlabelled", "Only those without a label", ticked)}
+          {typed.which === "list" && field("unlabelled", "Only those without a label", { ...ticked, hint: COUNTED })}
           {field("score", "Then judge the labels (about 5 times the requests)", ticked)}
         </div>
       </fieldset>
@@ -157,7 +158,7 @@ export function LabelModel({ store, open }: { store: Store; open: wire.OpenExtra
         <div class="g">
           {field("price_in", "Price of 1M tokens in", { inputMode: "decimal" })}
           {field("price_out", "Price of 1M tokens out", { inputMode: "decimal" })}
-          {field("max_cost", "Stop before", { inputMode: "decimal", hint: "In the price's currency" })}
+          {field("max_cost", "Stop before", { inputMode: "decimal", hint: "A cost, in the currency of the prices" })}
         </div>
       </fieldset>
       {plan && <PlanBox plan={plan} />}
@@ -189,6 +190,7 @@ function PlanBox({ plan }: { plan: wire.LabelPlan }) {
         {`, about ${f.count(tokens_in)} tokens in and ${f.count(tokens_out)} out`}
         {cost === null ? ". Without prices the cost is not known." : `; cost about ${Number(cost.toPrecision(2))}.`}
         {skipped > 0 && ` ${f.count(skipped)} skipped: asked before, or without examples.`}
+        {requests === 0 && skipped === 0 && " Nothing to ask: the features of the list have a label, or never fire."}
         {" Nothing was sent yet."}
       </p>
       {prompt && (

@@ -11,7 +11,7 @@ import { usePlacement } from "../lib/placement";
 import { Facts } from "../lib/table";
 import { shadeStep, TokenChip } from "../lib/tokens";
 import type { FeaturePage, OpenExtraction } from "../lib/wire";
-import { Copy, Examples, OwnText } from "./example-list";
+import { Copy, Examples, Intervals, OwnText } from "./example-list";
 import type { FeatureView, Loaded, Pointed } from "./feature";
 import { LabelForm } from "./label-form";
 import { LogitFigure, LogitTables, Relations, TokenTable } from "./relations";
@@ -81,24 +81,30 @@ function Body({ store, open, loaded }: { store: Store; open: OpenExtraction; loa
       {dead ? (
         <Dead store={store} page={page} />
       ) : (
-        <>
-          <div class="split figs">
-            <Activations store={store} page={page} />
-            <LogitFigure feature={feature} />
-          </div>
-          <LogitTables feature={feature} />
+        <div class="fp-cols">
           <Examples store={store} loaded={loaded} />
-          <OwnText store={store} max={page.list_max} />
-          <TokenTable rows={page.tokens} />
-        </>
+          <div class="fp-side">
+            <div class="split figs">
+              <Activations store={store} page={page} />
+              <LogitFigure feature={feature} />
+            </div>
+            <LogitTables feature={feature} />
+          </div>
+          <div class="fp-rest">
+            <OwnText store={store} max={page.list_max} />
+            <Intervals store={store} loaded={loaded} />
+            <TokenTable rows={page.tokens} />
+          </div>
+        </div>
       )}
-      <Relations store={store} />
       {page.facts.length > 0 && (
         <Facts
           facts={page.facts.map(({ label, value }) => [label, value])}
           label={`Facts about feature ${page.index}`}
         />
       )}
+      {/* Last, for it comes late: nothing moves when it does. */}
+      <Relations store={store} />
       <HoverCard feature={feature} contextSize={open.context_size} />
     </div>
   );

@@ -30,7 +30,7 @@ export function LogitFigure({ feature }: { feature: FeatureView }) {
     );
   }
   return (
-    <div class="no-fig g4" aria-busy={busy}>
+    <div class={known ? "no-fig g4" : "no-fig g4 held"} aria-busy={busy}>
       <b class="sm">Logit effects</b>
       <NotKnown problem={known} wait={busy ? "Reading the unembedding…" : ""} onAgain={() => feature.askLogits()} />
     </div>
@@ -56,7 +56,9 @@ export function NotKnown({ problem, wait, onAgain }: NotKnownProps) {
 }
 
 export function LogitTables({ feature }: { feature: FeatureView }) {
-  const { data } = feature.logits.value;
+  const { data, problem } = feature.logits.value;
+  // Until they are there their place is free, if those of the feature before were there.
+  if (!data && !problem && feature.hasLogits) return <div class="lgt held" />;
   if (!data || (data.raises.length === 0 && data.lowers.length === 0)) return null;
   const most = Math.max(...[...data.raises, ...data.lowers].map(([, logit]) => Math.abs(logit)), 1e-12);
   const side = (title: string, rows: readonly [string, number][], sign: "pos" | "neg") => (

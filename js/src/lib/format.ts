@@ -29,12 +29,11 @@ export function tokens(n: number): string {
   return count(n);
 }
 
-/** "6.2M of 10M tokens": both in the unit of the total where the first is not too small for that. */
-export function tokensOf(done: number, total: number): string {
-  const unit = UNITS.find(([size]) => total >= size * 0.9995);
-  const left = unit && done >= unit[0] * 0.1 ? inUnit(done, unit[0], unit[1]) : tokens(done);
-  return `${left} of ${tokens(total)} tokens`;
-}
+/** "6.2M of 10M tokens", "210K of 1.5M tokens". */
+export const tokensOf = (done: number, total: number): string => `${tokens(done)} of ${tokens(total)} tokens`;
+
+/** Text of a number, with the sign that is as wide as a digit. */
+export const withMinus = (text: string): string => text.replace(/^-/, "−");
 
 /** A measured value with fewer decimals the larger it is, so that it keeps its width: 0.2841, 54.051, 1,234, 3.3e5. */
 export function decimal(value: Value | undefined, digits: number): string {
@@ -160,11 +159,12 @@ const withoutSeparators = (text: string): string =>
   text
     .trim()
     .replace(/_/g, "")
+    .replace(/^−/, "-")
     .replace(/^([+-]?[1-9]\d{0,2})((?:[,\s]\d{3})+)(?!\d)/, (all) => all.replace(/[,\s]/g, ""));
 
-/** "16,384", "16_384", "16 384", "2M", "64k", "1e6" → an integer; null when it is none. */
+/** "16,384", "16_384", "16 384", "2M", "2.6 M", "64k", "1e6" → an integer; null when it is none. */
 export function parseInteger(text: string): number | null {
-  const match = /^([+-]?\d+(?:\.\d+)?)(?:([km])|e\+?(\d\d?))?$/i.exec(withoutSeparators(text));
+  const match = /^([+-]?\d+(?:\.\d+)?)(?:\s*([km])|e\+?(\d\d?))?$/i.exec(withoutSeparators(text));
   if (!match) return null;
   const zeros = match[3] ?? { k: 3, m: 6 }[(match[2] ?? "").toLowerCase()] ?? 0;
   const n = Number(Number(`${match[1]}e${zeros}`).toPrecision(15));

@@ -29,6 +29,7 @@ export function linearTicks(low: number, high: number, wanted = 5): number[] {
 }
 
 export function powerTicks(low: number, high: number, most = 6): number[] {
+  if (high < 100 * low) return linearTicks(low, high, 3); // fewer than two powers of ten
   const [first, last] = [Math.ceil(Math.log10(low) - 1e-9), Math.floor(Math.log10(high) + 1e-9)];
   const every = Math.max(1, Math.ceil((last - first + 1) / most));
   const ticks: number[] = [];
@@ -82,8 +83,11 @@ function sameExponent(values: readonly number[]): string[] {
 /** One number: 0.942, 2,000, 1.3e-5. */
 export function shortNumber(value: number, digits = 4): string {
   const size = Math.abs(value);
-  if (value !== 0 && (size < 1e-3 || size >= 1e6)) return exponent(Number(value.toPrecision(2)), 1).replace(".0e", "e");
-  return value.toLocaleString("en-US", { maximumSignificantDigits: size >= 1000 ? 6 : digits });
+  return f.withMinus(
+    value !== 0 && (size < 1e-3 || size >= 1e6)
+      ? exponent(Number(value.toPrecision(2)), 1).replace(".0e", "e")
+      : value.toLocaleString("en-US", { maximumSignificantDigits: size >= 1000 ? 6 : digits }),
+  );
 }
 
 /** The labels of ticks, with as many decimals as tell them apart: 0.98, 1.00, 1.02. */
@@ -93,7 +97,7 @@ export function tickTexts(ticks: readonly number[], log: boolean): string[] {
   const digits = step > 0 ? Math.max(0, -Math.floor(Math.log10(step) + 1e-9)) : 0;
   if (step === 0 || digits > 4 || step >= 1e5) return ticks.map((tick) => shortNumber(tick));
   return ticks.map((tick) =>
-    tick.toLocaleString("en-US", { minimumFractionDigits: digits, maximumFractionDigits: digits }),
+    f.withMinus(tick.toLocaleString("en-US", { minimumFractionDigits: digits, maximumFractionDigits: digits })),
   );
 }
 
@@ -215,7 +219,7 @@ function textsOf(edges: readonly number[], digits: number): string[] {
 
 function logAxis(low: number, high: number): Axis {
   const ticks = powerTicks(low, high);
-  return { ticks, texts: tickTexts(ticks, true), from: null };
+  return { ticks, texts: tickTexts(ticks, high >= 100 * low), from: null };
 }
 
 function placer(data: Data): (value: number) => number {

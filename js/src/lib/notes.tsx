@@ -6,7 +6,7 @@ import * as f from "./format";
 import { Dismiss, Lines, Linked } from "./kit";
 import type { Done, Link, Outcome, Problem } from "./store";
 import { visible } from "./tokens";
-import type { Note } from "./wire";
+import type { Deleted, Note } from "./wire";
 
 interface Noted {
   readonly problems: { readonly value: ReadonlyMap<string, Problem> };
@@ -126,6 +126,27 @@ export function DoneNote({ store, id, onOpen, ...of }: DoneProps) {
       {title && <Linked text={visible(text)} />}
     </NoteBox>
   );
+}
+
+interface UndoProps {
+  store: {
+    readonly state: { readonly value: { deleted: readonly Deleted[] } };
+    command: (key: string, word: string, command: { kind: "undo_delete"; ids: string[] }) => Promise<unknown>;
+  };
+  /** Where a failure shows up. */
+  id: string;
+  noun: string;
+}
+
+/** What was deleted, for as long as it can be undone. */
+export function UndoNote({ store, id, noun }: UndoProps) {
+  const { deleted } = store.state.value;
+  const [first] = deleted;
+  if (!first) return null;
+  const what = deleted.length === 1 ? visible(first.name) : f.plural(deleted.length, noun);
+  const ids = deleted.map((one) => one.id);
+  const undo = () => void store.command(id, "Undo", { kind: "undo_delete", ids });
+  return <NoteBox tone="info" title={`${what} deleted.`} actions={<Button text="Undo" small onClick={undo} />} />;
 }
 
 /** Which of several items something could not be done to. */

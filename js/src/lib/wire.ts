@@ -6,6 +6,7 @@ export interface Preview { repo_id: string; revision: string; path: string; form
 export interface Note { what: string; where: string | null; hint: string | null; kind: string }
 export interface JobCard { id: string; status: string; fraction: number; rate: number | null; eta_seconds: number | null; phase: string | null; queue_position: number | null; note: Note | null; created_at: number }
 export interface Setting { name: string; value: string; label: string }
+export interface Deleted { id: string; name: string }
 export interface BulkResult { done: string[]; paths: string[]; problems: Note[] }
 export interface Ack { id: string; kind: "ack" }
 export interface Result { id: string; kind: "result"; value: unknown; columns: string[] }
@@ -24,7 +25,7 @@ export type FieldType = "text" | "integer" | "number" | "boolean" | "choice";
 export type Figure = "charts" | "pareto";
 export type ConfigData = Record<string, unknown>;
 export type Over = Record<string, unknown[]>;
-export interface Tile { loss: number | string | null; l0: number | string | null; fvu: number | string | null; ce_loss_score: number | string | null; dead: number | string | null; val_dead: number | string | null }
+export interface Tile { loss: number | string | null; l0: number | string | null; fvu: number | string | null; ce_loss_score: number | string | null; dead: number | string | null; val_dead: number | string | null; ce_tokens: number | string | null }
 export interface Card { id: string; status: string; fraction: number; rate: number | null; eta_seconds: number | null; phase: string | null; queue_position: number | null; note: Note | null; created_at: number; name: string; model: string; hook_name: string; hook_name_out: string | null; stored: boolean; architecture: string; d_sae: number; lr: number; device: string; tokens_total: number; tokens_done: number; step: number; tiles: Tile; dead_window_tokens: number; checkpoint_count: number; checkpoint_bytes: number; last_checkpoint_step: number | null; last_checkpoint_tokens: number | null; sae_id: string | null; finished_at: number | null; heartbeat_at: number | null; seconds_running: number; series: number | null; job_id: string | null; group_id: string | null; group_name: string | null; retry_of: string | null; continued_from: string | null; continued_step: number | null; retry: Record<string, unknown> | null; advice: string | null; place: string[]; has_files: boolean }
 export interface ChartLook { training_ids: string[]; followed: string[]; x_axis: "tokens" | "steps" | "time"; x_range: "active" | "all"; metrics: [string, string, string]; log_x: boolean; log_y: boolean; show_raw: boolean; smoothing: number; theme: "light" | "dark" }
 export interface ChartState { training_ids: string[]; followed: string[]; x_axis: "tokens" | "steps" | "time"; x_range: "active" | "all"; metrics: [string, string, string]; log_x: boolean; log_y: boolean; show_raw: boolean; smoothing: number; theme: "light" | "dark"; longer: boolean; zoomed: boolean; summaries: string[]; choices: Record<string, string> }
@@ -32,7 +33,7 @@ export interface ResultRow { label: string; values: string[]; best: boolean[] }
 export interface ParetoPoint { id: string; name: string; architecture: string; kind: string; label: string; l0: number; y: number; front: boolean; preliminary: string }
 export interface Scope { value: string; label: string; count: number }
 export interface CompareState { training_ids: string[]; names: string[]; series: (number | null)[]; results: ResultRow[]; y_axis: "fvu" | "ce_loss_score"; scope: string; scopes: Scope[]; points: ParetoPoint[]; left_out: number; summary: string; zoomed: boolean }
-export interface PanelState { revision: number; workspace: string; notice: Note | null; updated_at: number; cards: Card[]; total: number; jobs: number; charts: ChartState; devices: DeviceInfo[]; compare: CompareState | null; templates_revision: number; sae_shown: string | null }
+export interface PanelState { revision: number; workspace: string; notice: Note | null; updated_at: number; cards: Card[]; total: number; jobs: number; charts: ChartState; devices: DeviceInfo[]; compare: CompareState | null; templates_revision: number; deleted: Deleted[]; sae_shown: string | null }
 export interface StartedRun { training_id: string; group_id: string | null; name: string }
 export interface FormField { name: string; label: string; help: string; type: "text" | "integer" | "number" | "boolean" | "choice"; choices: string[]; words: string[]; default: unknown; minimum: number | null; maximum: number | null; optional: boolean; empty: string; section: "model" | "where" | "sae" | "training" | "advanced"; group: string; architectures: string[]; needs: string }
 export interface FormData { fields: FormField[]; defaults: Record<string, unknown>; of_model: Record<string, Record<string, unknown>>; devices: DeviceInfo[]; suggestions: Record<string, string[]>; stores: Record<string, string> }
@@ -41,7 +42,7 @@ export interface OtherDeviceData { device: string; memory: MemoryPartData[]; tot
 export interface EstimateData { device: string; memory: MemoryPartData[]; memory_total_bytes: number; device_total_bytes: number | null; device_free_bytes: number | null; elsewhere: OtherDeviceData[]; seconds: number | null; tokens_per_second: number | null; basis: string; disk_bytes: number; disk_free_bytes: number | null; queue: number; queue_seconds: number | null; warnings: string[] }
 export interface ModelFactsData { parameters: number | null; layers: number | null; d_model: number | null; context: number | null; d_in: number | null; heads: number | null }
 export interface CheckResult { fields: Record<string, string>; hints: Record<string, string>; warned: string[]; pending: string[]; model: ModelFactsData | null; name: string; trainings: string[]; estimate: EstimateData | null }
-export interface CheckpointData { id: string; label: string; best: boolean; step: number; tokens: number; fvu: number | null; val_fvu: number | null; best_by: number | null; size_bytes: number; saved_at: number }
+export interface CheckpointData { id: string; label: string; best: boolean; step: number; tokens: number; fvu: number | null; val_fvu: number | null; val_tokens: number | null; best_by: number | null; size_bytes: number; saved_at: number }
 export interface DetailsData { checkpoints: CheckpointData[]; best_by: string; log: string[]; settings: Setting[]; advice: Advice[]; folder: string; traceback: string | null }
 export interface Picture { name: string; width: number; height: number; svg: string }
 export type CheckpointAction = "continue" | "import" | "delete";
@@ -76,7 +77,7 @@ export interface Choice { value: string; label: string; count: number | null }
 export interface SaeQuery { source: "trained" | "huggingface" | "gemma_scope" | "local" | null; model: string | null; layer: number | null; architecture: string | null; format: string | null; search: string; sort: "newest" | "oldest" | "name" | "model" | "layer" | "d_sae" | "size"; offset: number }
 export interface About { name: string | null; model: string | null; hook_name: string | null; apply_b_dec_to_input: boolean | null }
 export interface SaeFacets { source: Choice[]; model: Choice[]; layer: Choice[]; architecture: Choice[]; format: Choice[] }
-export interface SaeBrowserState { revision: number; workspace: string; notice: Note | null; updated_at: number; cards: SaeCard[]; matching: number; matching_bytes: number; total: number; page_size: number; query: SaeQuery; facets: SaeFacets; not_imported: NotImported; selected: SelectedSae[]; export_formats: Choice[]; below: "" | "download" | "extractions" | "steering"; revealed: string | null }
+export interface SaeBrowserState { revision: number; workspace: string; notice: Note | null; updated_at: number; cards: SaeCard[]; matching: number; matching_bytes: number; total: number; page_size: number; query: SaeQuery; facets: SaeFacets; not_imported: NotImported; selected: SelectedSae[]; export_formats: Choice[]; below: "" | "download" | "extractions" | "steering"; deleted: Deleted[]; revealed: string | null }
 export interface UploadFile { name: string; size: number }
 export interface SaeFact { label: string; value: string; code: boolean }
 export interface Snippet { label: string; code: string }
@@ -84,7 +85,7 @@ export interface SaeDetails { facts: SaeFact[]; settings: Setting[]; problem: No
 export interface Histogram { title: string; note: string; x_label: string; edges: number[]; counts: number[]; log: boolean; digits: number; zeros: number; zeros_label: string; summary: string }
 export interface SaeStatistics { histograms: Histogram[]; facts: SaeFact[] }
 export interface SaeComparison { first: SelectedSae; second: SelectedSae; facts: SaeFact[]; histogram: Histogram | null; matches: LatentMatch[]; differences: [string, string, string][] }
-export interface CardPreview { card: string; account: string | null; exists: boolean }
+export interface CardPreview { card: string; account: string | null; exists: boolean; asks_base: boolean }
 export interface TrainingFacts { name: string; status: string; facts: SaeFact[]; settings: Setting[] }
 export interface ExtractionEstimate { seconds: number | null; tokens_per_second: number | null; basis: string; disk_bytes: number; disk_free: number; memory_bytes: number; memory_free: number | null; device: string; warnings: string[] }
 export type Tab = "features" | "prompt" | "jobs";
@@ -137,14 +138,14 @@ export type What = "generate" | "sweep";
 export type TextName = "baseline" | "steered";
 export type PresetAction = "save" | "load" | "delete";
 export interface SteeringSae { id: string; name: string; model: string | null; hook_name: string | null; d_sae: number }
-export interface SteeringRow { key: string; sae_id: string; sae: string; index: number; label: string; mode: "add_max" | "add" | "clamp" | "conditional_clamp" | "scale" | "ablate"; strength: number; a_max: number | null; usual: number | null; basis: string; pending: boolean; problem: Note | null }
+export interface SteeringRow { key: string; sae_id: string; sae: string; index: number; label: string; tokens: string[]; mode: "add_max" | "add" | "clamp" | "conditional_clamp" | "scale" | "ablate"; strength: number; a_max: number | null; usual: number | null; basis: string; pending: boolean; problem: Note | null }
 export interface SteeringSettings { positions: "all" | "generated" | "prompt" | number[]; steer_bos: boolean; prepend_bos: boolean; chat: boolean; multiplier: number; prompt: string; new_tokens: number; temperature: number; top_p: number; frequency_penalty: number; seed: number; strengths: number[]; swept: string }
 export interface LiveText { run: "baseline" | "steered" | "sweep"; strength: number | null; tokens: number; text: string }
 export interface SteeringRun { number: number; kind: "generate" | "sweep"; status: "idle" | "running" | "stopping" | "done" | "stopped" | "failed"; phase: string; texts: LiveText[]; seconds: number; problem: Note | null }
 export interface Gauge { ratio: number | null; over: string }
 export interface SteeringState { revision: number; workspace: string; notice: Note | null; updated_at: number; saes: SteeringSae[]; sae_id: string; rows: SteeringRow[]; settings: SteeringSettings; gauge: Gauge; run: SteeringRun; generated: number; swept: number; presets: number; code: string; can_browse: boolean; can_close: boolean; embedded: boolean }
 export interface SteeringEditRow { key: string; mode: "add_max" | "add" | "clamp" | "conditional_clamp" | "scale" | "ablate"; strength: number }
-export interface SteeringHit { index: number; label: string }
+export interface SteeringHit { index: number; label: string; tokens: string[] }
 export interface SteeringHits { sae_id: string; text: string; hits: SteeringHit[]; note: string }
 export interface SteeringText { pieces: string[]; changed: number[]; finish: "length" | "end" | "stopped"; perplexity: number | null; repetition: number; kl_first: number | null; change_ratio: number | null }
 export interface SweptText { strength: number; text: string; perplexity: number | null; repetition: number; change_ratio: number | null }
@@ -176,10 +177,12 @@ export interface PanelCommands {
   rename_group(of: { group_id: string; name: string }): null;
   run_action(of: { action: "pause" | "resume" | "stop" | "stop_without_saving" | "retry" | "delete" | "import" | "checkpoint"; training_id: string }): StartedRun;
   run_actions(of: { action: "pause" | "resume" | "stop" | "stop_without_saving" | "retry" | "import" | "delete"; training_ids: string[] }): BulkResult;
+  run_code(of: { training_id: string }): Record<"text", string>;
   save_template(of: { name: string; config?: Record<string, unknown> | null; training_id?: string | null; replace?: boolean }): Record<"template_id", string>;
   template_action(of: { action: "rename" | "describe" | "favorite" | "unfavorite" | "delete"; template_id: string; name?: string | null; description?: string }): null;
   train_demo(): StartedRun;
   train_longer(of: { training_id: string; tokens: number }): StartedRun;
+  undo_delete(of: { ids: string[] }): null;
 }
 export type PanelCommand = Sent<PanelCommands>;
 export interface HubCommands {
@@ -208,13 +211,14 @@ export interface SaeCommands {
   import_trainings(of: { training_ids?: string[] }): BulkResult;
   locate_sae(of: { sae_id: string; path: string }): Record<"sae_id", string>;
   measure_sae(of: { sae_id: string }): SaeStatistics;
-  preview_card(of: { sae_id: string; repo_id: string; token?: string | null }): CardPreview;
-  publish_sae(of: { sae_id: string; repo_id: string; private?: boolean; token?: string | null }): Record<"url", string>;
+  preview_card(of: { sae_id: string; repo_id: string; license?: string; base_model?: string; token?: string | null }): CardPreview;
+  publish_sae(of: { sae_id: string; repo_id: string; private?: boolean; license?: string; base_model?: string; card?: string | null; token?: string | null }): Record<"url", string>;
   refresh(of: { revision?: number }): unknown;
   select_saes(of: { sae_ids: string[] }): null;
   show_below(of: { what: "download" | "extractions" | "steering"; shown: boolean; sae_id?: string | null }): null;
   show_training(of: { training_id: string }): TrainingFacts;
   train_demo(): StartedRun;
+  undo_delete(of: { ids: string[] }): null;
   upload_chunk(of: { upload_id: string; file: number; offset: number }): Record<"received", number>;
 }
 export type SaeCommand = Sent<SaeCommands>;
@@ -267,6 +271,7 @@ export interface SteeringCommands {
   steering_preview(of: { key: string }): FeaturePage;
   steering_read(of: { what?: "generate" | "sweep" }): SteeringTexts | null;
   steering_remove(of: { key: string }): null;
+  steering_reset(): null;
   steering_stop(): null;
   steering_tokens(of: { prompt: string; chat?: boolean }): string[];
 }
@@ -275,9 +280,9 @@ type Commands = PanelCommands & HubCommands & SaeCommands & ViewerCommands & Ste
 type Arguments<M> = M extends (of: infer A) => unknown ? A : never;
 type Sent<M> = { [K in keyof M & string]: { kind: K } & Arguments<M[K]> }[keyof M & string];
 export type Answers = { [K in keyof Commands]: ReturnType<Commands[K]> };
-export const EMPTY_STATE: PanelState = {"revision": 0, "workspace": "default workspace", "notice": null, "updated_at": 0.0, "cards": [], "total": 0, "jobs": 0, "charts": {"training_ids": [], "followed": [], "x_axis": "tokens", "x_range": "active", "metrics": ["loss", "l0", "fvu"], "log_x": false, "log_y": true, "show_raw": true, "smoothing": 40, "theme": "light", "longer": false, "zoomed": false, "summaries": [], "choices": {}}, "devices": [], "compare": null, "templates_revision": 0, "sae_shown": null};
+export const EMPTY_STATE: PanelState = {"revision": 0, "workspace": "default workspace", "notice": null, "updated_at": 0.0, "cards": [], "total": 0, "jobs": 0, "charts": {"training_ids": [], "followed": [], "x_axis": "tokens", "x_range": "active", "metrics": ["loss", "l0", "fvu"], "log_x": false, "log_y": true, "show_raw": true, "smoothing": 40, "theme": "light", "longer": false, "zoomed": false, "summaries": [], "choices": {}}, "devices": [], "compare": null, "templates_revision": 0, "deleted": [], "sae_shown": null};
 export const EMPTY_HUB: HubState = {"revision": 0, "workspace": "default workspace", "notice": null, "updated_at": 0.0, "repository": "", "downloads": [], "devices": [], "known": 0, "has_token": false, "account": null, "can_open": false, "embedded": false};
-export const EMPTY_BROWSER: SaeBrowserState = {"revision": 0, "workspace": "default workspace", "notice": null, "updated_at": 0.0, "cards": [], "matching": 0, "matching_bytes": 0, "total": 0, "page_size": 50, "query": {"source": null, "model": null, "layer": null, "architecture": null, "format": null, "search": "", "sort": "newest", "offset": 0}, "facets": {"source": [], "model": [], "layer": [], "architecture": [], "format": []}, "not_imported": {"total": 0, "runs": []}, "selected": [], "export_formats": [], "below": "", "revealed": null};
+export const EMPTY_BROWSER: SaeBrowserState = {"revision": 0, "workspace": "default workspace", "notice": null, "updated_at": 0.0, "cards": [], "matching": 0, "matching_bytes": 0, "total": 0, "page_size": 50, "query": {"source": null, "model": null, "layer": null, "architecture": null, "format": null, "search": "", "sort": "newest", "offset": 0}, "facets": {"source": [], "model": [], "layer": [], "architecture": [], "format": []}, "not_imported": {"total": 0, "runs": []}, "selected": [], "export_formats": [], "below": "", "deleted": [], "revealed": null};
 export const EMPTY_VIEWER: ViewerState = {"revision": 0, "workspace": "default workspace", "notice": null, "updated_at": 0.0, "code": "", "below": "", "cards": [], "total": 0, "active": 0, "open": null, "view": {"tab": "features", "extraction_id": null, "feature": null, "query": {"search": "", "show": "all", "sort": "index", "descending": false}, "context": "snippet", "line_breaks": false, "prompt": "", "test": "", "dialog_sae": null}, "n_saes": 0, "labelling": null, "features_revision": 0};
 export const EMPTY_STEERING: SteeringState = {"revision": 0, "workspace": "default workspace", "notice": null, "updated_at": 0.0, "saes": [], "sae_id": "", "rows": [], "settings": {"positions": "all", "steer_bos": false, "prepend_bos": true, "chat": false, "multiplier": 1.0, "prompt": "", "new_tokens": 60, "temperature": 0.7, "top_p": 0.95, "frequency_penalty": 0.0, "seed": 16, "strengths": [-4.0, -2.0, 0.0, 2.0, 4.0], "swept": ""}, "gauge": {"ratio": null, "over": ""}, "run": {"number": 0, "kind": "generate", "status": "idle", "phase": "", "texts": [], "seconds": 0.0, "problem": null}, "generated": 0, "swept": 0, "presets": 0, "code": "", "can_browse": false, "can_close": false, "embedded": false};
 export const PLAIN_FIELD: FormField = {"name": "", "label": "", "help": "", "type": "text", "choices": [], "words": [], "default": null, "minimum": null, "maximum": null, "optional": false, "empty": "", "section": "where", "group": "", "architectures": [], "needs": ""};

@@ -9,7 +9,7 @@ import { Histogram } from "../lib/histogram";
 import { type KeyRow, Keys, mountWidget } from "../lib/host";
 import { NotInLibrary } from "../lib/imports";
 import { Empty as EmptyBox, NothingMatches, put } from "../lib/kit";
-import { useAge, WidgetNotes } from "../lib/notes";
+import { UndoNote, useAge, WidgetNotes } from "../lib/notes";
 import type { Model } from "../lib/rpc";
 import { during } from "../lib/store";
 import { Facts, num, Table } from "../lib/table";
@@ -118,7 +118,11 @@ function DownloadButton({ store }: { store: Store }) {
   );
 }
 
-const Notes = ({ store }: { store: Store }) => <WidgetNotes store={store} noun="browser" quiet ids={[WIDGET]} />;
+const Notes = ({ store }: { store: Store }) => (
+  <WidgetNotes store={store} noun="browser" quiet ids={[WIDGET]}>
+    {store.state.value.deleted.length > 0 && <UndoNote store={store} id={WIDGET} noun="SAE" />}
+  </WidgetNotes>
+);
 
 function List({ store }: { store: Store }) {
   const { cards, matching, page_size, query } = store.state.value;

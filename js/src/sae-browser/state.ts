@@ -127,7 +127,7 @@ export function deleteQuestion(saes: readonly SelectedSae[], onDelete: () => voi
   const several = `${f.count(saes.length)} SAEs`;
   return {
     title: single ? `Delete ${one.name}?` : `Delete ${several}: ${namesOf(saes.map((sae) => sae.name))}?`,
-    children: `${lost.join(" and ")} go too.${stays} This cannot be undone.`,
+    children: `${lost.join(" and ")} go too.${stays} You can undo this for ten seconds.`,
     answers: [{ label: single ? "Delete SAE" : `Delete ${several}`, run: onDelete, danger: true }],
   };
 }

@@ -6,7 +6,7 @@ import { Button, Checkbox, NoteBox, Segments, useHelp } from "../lib/controls";
 import { Icon } from "../lib/icons";
 import { Pick, Search as SearchBox } from "../lib/kit";
 import { ItemNotes } from "../lib/notes";
-import { chipText, visible } from "../lib/tokens";
+import { chipText, LabelOrTokens, visible } from "../lib/tokens";
 import type { PositionWord, SteeringRow, Gauge as Value } from "../lib/wire";
 import type { Store } from "./store";
 import {
@@ -100,7 +100,7 @@ export function Hits({ store, search }: { store: Store; search: Search }) {
               onClick={() => adding(store, search, hit.index, hit.label)}
             >
               <Icon name="plus" />
-              <b>{hit.index}</b> <bdi class="el">{visible(hit.label) || <span class="t3">no label</span>}</bdi>
+              <b>{hit.index}</b> <LabelOrTokens label={visible(hit.label)} tokens={hit.tokens} none="no label" />
             </button>
           ))}
           {hits.note && <p class="sm t2">{hits.note}</p>}
@@ -139,7 +139,7 @@ export function Feature({ store, row, several }: Props) {
           label={`Examples of feature ${index}`}
           onClick={({ currentTarget }) => store.preview.show((currentTarget as HTMLElement).parentElement, true)}
         />{" "}
-        <bdi>{label}</bdi>
+        <LabelOrTokens label={label} tokens={row.tokens} none="" />
         {several && <span class="t2">{` ${visible(row.sae)}`}</span>}
       </span>
       <Pick

@@ -139,6 +139,21 @@ export class Store extends BaseStore<wire.SteeringState, wire.SteeringCommand, n
     }
   }
 
+  async reset(): Promise<void> {
+    clearTimeout(this.timer);
+    this.unsent = false;
+    if ((await this.command(WIDGET, "Reset", { kind: "steering_reset" })) === null) return;
+    this.forgetTyped();
+    this.choosing.value = false;
+    this.announce("Reset");
+  }
+
+  private forgetTyped(): void {
+    this.edited.forget(this.edited.all);
+    this.set_.forget(this.set_.all);
+    this.invalid.value = new Map();
+  }
+
   choose(sae_id: string): void {
     void this.command(WIDGET, "The choice of the SAE", { kind: "steering_choose", sae_id });
   }
@@ -222,7 +237,12 @@ export class Store extends BaseStore<wire.SteeringState, wire.SteeringCommand, n
 
   private async readTexts(what: wire.What, number: number): Promise<void> {
     const place = what === "sweep" ? this.sweep : this.texts;
-    if (number === 0 || place.value?.number === number) return;
+    if (place.value?.number === number) return;
+    if (number === 0) {
+      place.value = null;
+      if (what === "generate") this.picked.value = this.next.value = null;
+      return;
+    }
     const answer = await this.command(WIDGET, "The texts", { kind: "steering_read", what });
     const found = answer?.value;
     if (!found) return;
@@ -276,9 +296,7 @@ export class Store extends BaseStore<wire.SteeringState, wire.SteeringCommand, n
     if (action === "load") {
       this.presetsShown.value = false;
       this.choosing.value = Array.isArray(this.state.value.settings.positions);
-      this.edited.forget(this.edited.all);
-      this.set_.forget(this.set_.all);
-      this.invalid.value = new Map();
+      this.forgetTyped();
     }
     this.announce({ save: "Preset saved", load: "Preset loaded", delete: "Preset deleted" }[action]);
     return true;

@@ -71,6 +71,7 @@ function Header({ store }: { store: Store }) {
         onClick={() => store.showPresets(!store.presetsShown.value)}
       />
       <CopyAll store={store} />
+      <Button text="Reset" disabled={store.running} onClick={() => store.reset()} />
       {can_close && <Button kind="quiet" icon="close" label="Close steering" onClick={() => store.close()} />}
     </div>
   );

@@ -13,17 +13,14 @@ export const MODES: Record<Mode, string> = {
 
 const UNKNOWN = 200; // end of a slider in activations where the largest one is not known
 
-/** A number as text, with a real minus sign. */
-const signed = (text: string): string => text.replace(/^-/, "−");
-
 /** A strength in its box: at least one decimal, all that were typed. */
 export function strengthText(value: number): string {
   const rounded = Number(value.toPrecision(6));
-  return signed(Number.isInteger(rounded * 10) ? rounded.toFixed(1) : String(rounded));
+  return f.withMinus(Number.isInteger(rounded * 10) ? rounded.toFixed(1) : String(rounded));
 }
 
 /** The same in a list: "−4", "0", "0.5". */
-export const shortStrength = (value: number): string => signed(String(Number(value.toPrecision(6))));
+export const shortStrength = (value: number): string => f.withMinus(String(Number(value.toPrecision(6))));
 
 /** "2", "−1.5", "+0.1", "1e2" → a number; null when it is none. */
 export function parseStrength(text: string): number | null {
@@ -45,7 +42,7 @@ export const strengthsText = (values: readonly number[]): string => values.map(s
 function activation(value: number): string {
   const size = Math.abs(value);
   const text = size !== 0 && size < 0.1 ? String(Number(value.toPrecision(2))) : value.toFixed(size < 1 ? 2 : 1);
-  return signed(text);
+  return f.withMinus(text);
 }
 
 const ROUND = [1, 2, 3, 4, 6, 8, 10];

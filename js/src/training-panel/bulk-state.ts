@@ -78,10 +78,13 @@ export function bulkTitle(word: string, cards: readonly Card[], shown: ReadonlyS
   return `${word} ${named(cards)}${hidden === null ? "" : `, ${hidden}`}`;
 }
 
+export const UNDO = "You can undo this for ten seconds.";
+
 /** The question before runs are deleted; `selected`: those that were to be, `group`: the name of their job. */
 export function deleteQuestion(cards: readonly Card[], onDelete: () => void, selected = cards, group?: string) {
   const count = cards.reduce((total, card) => total + card.checkpoint_count, 0);
   const bytes = cards.reduce((total, card) => total + card.checkpoint_bytes, 0);
+  const waiting = cards.every((card) => card.status === "queued");
   const their = group ? "their" : cards.length === 1 ? "Its" : "Their";
   const kept = selected.length - cards.length;
   const where = selected.every((card) => card.has_files) ? "running" : "running or on another machine";
@@ -90,7 +93,7 @@ export function deleteQuestion(cards: readonly Card[], onDelete: () => void, sel
     title: `Delete ${group ?? named(cards)}?`,
     children: [
       group ? `Its ${f.plural(cards.length, "training")} go, and ${their}` : their,
-      `${lost} go too. This cannot be undone.`,
+      `${lost} go too. ${waiting ? "This cannot be undone." : UNDO}`,
       kept > 0 && (kept === 1 ? `One that is ${where} stays.` : `${kept} that are ${where} stay.`),
     ]
       .filter(Boolean)

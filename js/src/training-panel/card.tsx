@@ -36,9 +36,14 @@ export function TrainingCard({ store, card }: { store: Store; card: Card }) {
     else if (action === "stop" && state.stopAsks(card)) store.openFor(id, { kind: "stop" });
     else void store.act(card, action);
   };
+  const duplicate = () => {
+    close();
+    store.form.value = { from: card, duplicate: true };
+  };
   const menu = menuOf(of, { kind: "details", tab: "checkpoints" });
   // What has ended early keeps its SAE, too.
   if (card.sae_id !== null && status !== "completed") menu.unshift({ label: "Open SAE", run: () => press("open") });
+  menu.push({ label: "Duplicate…", run: duplicate }, { label: "Copy as Python", run: () => store.copyCode(id) });
   const remove = state.canDelete(card) ? [{ label: "Delete", danger: true, run: () => press("delete") }] : [];
   const tab = open?.kind === "details" ? open.tab : null;
   return (
@@ -192,11 +197,17 @@ export function Tiles({ card }: { card: ListCard }) {
     ["Loss", range("loss", f.loss), "what is trained to be small, of the newest batches"],
     ["L0", range("l0", f.l0), "mean active latents per token"],
     ["FVU", range("fvu", f.fvu), "fraction of variance unexplained"],
-    ["CE rec.", range("ce_loss_score", f.ce), "share of the cross-entropy recovered (zero ablation)"],
+    [
+      "CE rec.",
+      range("ce_loss_score", f.ce),
+      `share of the cross-entropy recovered (zero ablation)${
+        tiles.ce_tokens == null ? "" : `, on ${f.count(Number(tiles.ce_tokens))} held-out tokens`
+      }`,
+    ],
     [
       unfired === f.DASH ? "Dead" : "Never fired",
       unfired === f.DASH ? range("dead", f.share) : unfired,
-      unfired === f.DASH ? `latents that did not fire in the last ${window} tokens` : "on held-out text",
+      unfired === f.DASH ? `latents that did not fire in the last ${window} tokens` : "in training",
       !known ? `not known before ${window} tokens` : undefined,
     ],
   ];

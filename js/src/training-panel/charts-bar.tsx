@@ -112,6 +112,12 @@ export function ChartsBar({ store }: { store: Store }) {
           save={async () => saveFile("trainings.csv", toCsv(await csvRows(store.rpc, cards, store.stop)), "text/csv")}
         />
         <SaveButton store={store} cards={cards} word="PNG" save={() => savePictures(store.rpc, "charts", store.stop)} />
+        <SaveButton
+          store={store}
+          cards={cards}
+          word="SVG"
+          save={() => savePictures(store.rpc, "charts", store.stop, "SVG")}
+        />
         <Button
           text="View data"
           small

@@ -270,7 +270,9 @@ function measured(
 ): (Column & { of: (row: CheckpointData) => string })[] {
   const some = rows.some((row) => row.val_fvu !== null);
   const text = bestBy.startsWith("CE") ? f.ce : f.loss;
-  const held = "Fraction of variance unexplained on held-out text, where it was measured at that step";
+  const tokens = rows.find((row) => row.val_tokens !== null)?.val_tokens;
+  const sample = tokens == null ? "" : `${f.count(tokens)} tokens of `;
+  const held = `Fraction of variance unexplained on ${sample}held-out text, where it was measured at that step`;
   const batches = "Fraction of variance unexplained of the newest training batches";
   return [
     {

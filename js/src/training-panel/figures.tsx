@@ -1,7 +1,7 @@
 /** The figures as pictures, where the page cannot load bqplot's part and nothing stands below this one. */
 import { useEffect, useRef, useState } from "preact/hooks";
 import { useAnswer } from "../lib/ask";
-import { saveBlob } from "../lib/copy";
+import { saveBlob, saveFile } from "../lib/copy";
 import type { Rpc } from "../lib/rpc";
 import type { Picture } from "../lib/wire";
 import type { Store } from "./store";
@@ -9,10 +9,16 @@ import type { Store } from "./store";
 /** Pixels of the file per pixel of the drawing: 1,920 for its 640, which is 16 cm at 300 dpi. */
 const SCALE = 3;
 
-export async function savePictures(rpc: Rpc, figure: "charts" | "pareto", signal?: AbortSignal): Promise<void> {
+export async function savePictures(
+  rpc: Rpc,
+  figure: "charts" | "pareto",
+  signal?: AbortSignal,
+  format: "PNG" | "SVG" = "PNG",
+): Promise<void> {
   const answer = await rpc.send({ kind: "pictures", figure }, { signal });
   for (const picture of answer.value) {
-    saveBlob(`${picture.name}.png`, await asPng(picture));
+    if (format === "PNG") saveBlob(`${picture.name}.png`, await asPng(picture));
+    else saveFile(`${picture.name}.svg`, picture.svg, "image/svg+xml");
   }
 }
 

@@ -41,6 +41,9 @@ export class FormController {
   private timer: ReturnType<typeof setTimeout> | undefined;
   /** A check is under way; fields were edited since it was sent. */
   private asking = false;
+  /** The layer was not chosen by hand, so it follows a model that was. */
+  private layerFollows = true;
+  private isNewModel = false;
   private edited = false;
   private readonly closed = new AbortController();
 
@@ -94,6 +97,8 @@ export class FormController {
     const next = form.change(this.values.value, name, value);
     this.values.value =
       name === "model" && this.data.value ? form.followModel(this.data.value, this.values.value, next) : next;
+    if (form.HOOK_FIELDS.includes(name)) this.layerFollows = false;
+    if (name === "model") this.isNewModel = true;
     if (this.drafts) this.store.draft = this.values.value;
     const left = { ...this.reported.value };
     for (const one of form.HOOK_FIELDS.includes(name) ? form.HOOK_FIELDS : [name]) delete left[one];
@@ -142,7 +147,8 @@ export class FormController {
       if (!this.edited) {
         this.check.value = check;
         this.unknown.value = check.pending;
-        this.report(check.fields);
+        this.followLayers(check.model?.layers ?? null);
+        if (!this.edited) this.report(check.fields);
         if (check.pending.length > 0) this.checkAfter(AGAIN_AFTER);
       }
     } catch (error) {
@@ -154,6 +160,17 @@ export class FormController {
     if (this.timer !== undefined) return;
     if (this.edited) void this.runCheck();
     else this.checking.value = false;
+  }
+
+  /** Moves the layer to the middle of another model, and has it checked again. */
+  private followLayers(layers: number | null): void {
+    if (layers === null || !this.isNewModel) return;
+    this.isNewModel = false;
+    const middle = String(Math.floor(layers / 2));
+    if (!this.layerFollows || this.values.value[form.LAYER] === middle) return;
+    this.values.value = form.change(this.values.value, form.LAYER, middle);
+    if (this.drafts) this.store.draft = this.values.value;
+    this.edited = true;
   }
 
   /** Errors that Python found, but for fields that the page itself could not read: it only knows that they are missing. */
@@ -200,7 +217,7 @@ export class FormController {
           kind: "create",
           config,
           over,
-          retry_of: this.request.from?.id ?? null,
+          retry_of: this.request.duplicate ? null : (this.request.from?.id ?? null),
           ...(this.spread.value && this.count.value > 1 && { spread: true }),
         },
         { signal: this.closed.signal, onLate: (late) => this.setLate(late, "Start") },

@@ -6,7 +6,7 @@ import { CopyButton } from "../lib/copy";
 import * as f from "../lib/format";
 import { bundleOf, type KeyRow, Keys, mountWidget } from "../lib/host";
 import { Empty as EmptyBox, put } from "../lib/kit";
-import { useAge, WidgetNotes } from "../lib/notes";
+import { UndoNote, useAge, WidgetNotes } from "../lib/notes";
 import type { Model } from "../lib/rpc";
 import { during } from "../lib/store";
 import type { Theme } from "../lib/wire";
@@ -99,7 +99,9 @@ function Header({ store }: { store: Store }) {
 }
 
 const PanelNotes = ({ store }: { store: Store }) => (
-  <WidgetNotes store={store} noun="panel" quiet={!anythingRuns(store.state.value)} ids={["panel", "charts"]} />
+  <WidgetNotes store={store} noun="panel" quiet={!anythingRuns(store.state.value)} ids={["panel", "charts"]}>
+    {store.state.value.deleted.length > 0 && <UndoNote store={store} id="panel" noun="training" />}
+  </WidgetNotes>
 );
 
 export function lettersOf(store: Store): Record<string, () => void> {

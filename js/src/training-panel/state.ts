@@ -65,7 +65,8 @@ export function progressLine(card: Card, options: LineOptions = {}): string[] {
         parts.push(`${f.count(card.rate)} tok/s`);
         const warm = card.seconds_running >= 5 || card.step >= 20; // the first steps of a run are slow
         if (warm && card.eta_seconds !== null) parts.push(`ETA ${f.duration(card.eta_seconds)}`);
-      } else if (live && card.phase) parts.push(card.phase);
+      }
+      if (live && card.phase && (parts.length === 1 || card.phase !== "training")) parts.push(card.phase);
       if (live && card.seconds_running >= 1) parts.push(`${f.duration(card.seconds_running)} elapsed`);
       return [...parts, card.device];
     }

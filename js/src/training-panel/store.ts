@@ -1,5 +1,6 @@
 /** One part of the panel on the page: its state, what the user has open, and the commands it sends. */
 import { computed, type ReadonlySignal, signal } from "@preact/signals";
+import { copyText } from "../lib/copy";
 import type { Answer, Model } from "../lib/rpc";
 import { statusChanges, wordOf } from "../lib/statuses";
 import { BaseStore, Chosen, stateOf } from "../lib/store";
@@ -20,6 +21,8 @@ export type Open =
 export interface FormRequest {
   /** The run whose settings it starts from (Edit and retry). */
   from?: wire.Card;
+  /** It is another run, not a retry of that one. */
+  duplicate?: boolean;
   /** Settings that are changed then, as advice names them. */
   changes?: Record<string, unknown>;
   template?: { id: string; name: string };
@@ -211,6 +214,15 @@ export class Store extends BaseStore<wire.PanelState, wire.PanelCommand, Open> {
     const answer = await this.command(card.id, wordOf(action), command);
     this.unmark([card.id], action, answer !== null && action !== "retry" && action !== "checkpoint");
     if (answer && action === "retry") this.focusAnswer(answer);
+  }
+
+  async copyCode(id: string): Promise<void> {
+    this.openFor(id, undefined);
+    const answer = await this.command(id, "Copy as Python", { kind: "run_code", training_id: id });
+    const text = answer?.value?.text;
+    if (text === undefined) return;
+    if (await copyText(text)) this.announce("Code copied.");
+    else this.refuse(id, "This page may not use the clipboard.", text);
   }
 
   async trainDemo(): Promise<void> {

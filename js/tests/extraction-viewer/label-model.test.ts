@@ -55,6 +55,19 @@ it("plans again when something was changed, and says what is wrong at its field"
   expect(form.getByText("No model to ask is named.")).toBeTruthy();
 });
 
+it("explains which labels count, and why there is nothing to ask", async () => {
+  const [view] = await shown();
+  const form = await opened(view);
+  expect(form.getByText(/^Labels of the offline heuristic do not count/)).toBeTruthy();
+  const empty = { features: 0, requests: 0, skipped: 0, tokens_in: 0, tokens_out: 0, cost: null, prompt: "" };
+  view.model.options.says = { plan_labels: empty };
+  await view.user.click(form.getByRole("button", { name: "Plan" }));
+  const plan = await form.findByRole("group", { name: "Plan" });
+  expect(plan.textContent).toContain("Nothing to ask: the features of the list have a label, or never fire.");
+  await view.user.click(form.getByRole("button", { name: "Start labelling" }));
+  expect(sent(view.model, "start_labels")).toEqual([]);
+});
+
 it("shows how far the job is, cancels it, and says how it ended", async () => {
   const [view] = await shown(viewer({ labelling: LABEL_JOB }));
   const row = within(view.page.getByRole("group", { name: "Labels by gpt-4o-mini" }));

@@ -32,6 +32,26 @@ describe("the page of a feature", () => {
     await waitFor(() => expect(selected(view)).toBe("1326"));
   });
 
+  it("shows the examples first, and holds the place of logits that come later", async () => {
+    const [view, page] = await shown(viewer(), { delays: { feature_logits: 100 } });
+    const isBefore = (one: Element, other: Element) => one.compareDocumentPosition(other) & 4;
+    const examples = page.getByRole("region", { name: "Examples" });
+    const figure = page.getByRole("img", { name: /^Histogram of non-zero/ });
+    expect(isBefore(examples, figure)).toBeTruthy();
+    expect(isBefore(figure, page.getByRole("region", { name: "Examples by interval" }))).toBeTruthy();
+    expect(view.el.querySelectorAll(".lgt.held, .no-fig.held")).toHaveLength(2);
+    await waitFor(() => expect(page.getByRole("list", { name: "Raises the logit of" })).toBeTruthy());
+    expect(view.el.querySelector(".held")).toBeNull();
+  });
+
+  it("holds no place for logits when the feature before had none", async () => {
+    const [view, page] = await shown(viewer(), { failures: { feature_logits: { what: "The model is gone." } } });
+    await waitFor(() => expect(page.getByText("The model is gone.")).toBeTruthy());
+    await view.user.click(page.getByRole("button", { name: "Next feature" }));
+    await ready(view, 7452);
+    expect(view.el.querySelector(".lgt.held")).toBeNull();
+  });
+
   it("does without logits and neighbours, and asks for them again", async () => {
     const gone = { what: "The model is gone.", hint: "Download it." };
     const [view, page] = await shown(viewer(), { failures: { feature_logits: gone, feature_relations: gone } });

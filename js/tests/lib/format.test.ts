@@ -15,7 +15,7 @@ describe("counts and tokens", () => {
   ])("writes %d tokens as %s", (n, text) => expect(f.tokens(n)).toBe(text));
   it("uses the unit of the total unless the part is far smaller", () => {
     expect(f.tokensOf(6_201_344, 10_000_000)).toBe("6.2M of 10M tokens");
-    expect(f.tokensOf(900_000, 10_000_000)).toBe("0.9M of 10M tokens");
+    expect(f.tokensOf(900_000, 10_000_000)).toBe("900K of 10M tokens");
     expect(f.tokensOf(4_096, 10_000_000)).toBe("4.1K of 10M tokens");
     expect(f.tokensOf(0, 500)).toBe("0 of 500 tokens");
   });
@@ -95,6 +95,7 @@ describe("what people type", () => {
     [" 16_384 ", 16_384],
     ["16 384", 16_384],
     ["2M", 2_000_000],
+    ["2.6 M", 2_600_000],
     ["1.5k", 1500],
     ["-3", -3],
     ["1,000,000", 1_000_000],

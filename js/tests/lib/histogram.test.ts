@@ -45,6 +45,15 @@ it("says edges in few digits where these tell them apart", () => {
   expect(bars([0.9, 1, 1.1], [5, 1234]).map((bar) => bar.words)).toEqual(["0.9 to 1: 5", "1 to 1.1: 1,234"]);
 });
 
+it("writes one minus sign, and labels the axis of bins over less than two powers of ten", () => {
+  const ticks = (edges: number[], log: boolean) => {
+    const { container } = render(h(Histogram, { data: { ...DATA, edges, counts: [1, 2], log } }));
+    return [...container.querySelectorAll(".xt")].map((tick) => tick.textContent);
+  };
+  expect(ticks([-1.6, 0, 1.6], false)).toContain("−1.5");
+  expect(ticks([0.01, 0.02, 0.04], true)).toEqual(["0.01", "0.02", "0.03", "0.04"]);
+});
+
 it("draws one bin for values that are all equal", () => {
   const [bar, ...others] = bars([0.999, 1.001], [40]);
   expect([bar?.x, Math.round(bar?.width ?? 0), bar?.words, others]).toEqual([0, 100, "0.999 to 1.001: 40", []]);

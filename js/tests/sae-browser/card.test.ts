@@ -16,7 +16,7 @@ it("asks before deleting, naming what is lost, and can be kept with Esc", async 
   const card = cardOf(view, TRAINED);
   await user.click(card.getByRole("button", { name: "Delete" }));
   expect(card.getByRole("alert").textContent).toContain(
-    `Delete ${TRAINED}? 101 MB of weights go too. The training record stays. This cannot be undone.`,
+    `Delete ${TRAINED}? 101 MB of weights go too. The training record stays. You can undo this for ten seconds.`,
   );
   expect(document.activeElement?.textContent).toBe("Keep");
   await user.keyboard("{Escape}");
@@ -34,7 +34,7 @@ it("names the features that go with an SAE that has some", async () => {
   const view = show();
   const card = cardOf(view, GEMMA);
   await view.user.click(card.getByRole("button", { name: "Delete" }));
-  expect(card.getByRole("alert").textContent).toContain("302 MB of weights and 16,384 features go too. This cannot");
+  expect(card.getByRole("alert").textContent).toContain("302 MB of weights and 16,384 features go too. You can undo");
 });
 
 it("says that an SAE is in use without calling it an error", async () => {
@@ -103,10 +103,12 @@ it("publishes once its card was shown, and sends the token each time without kee
   await form.findByText("; the hub does not say who is signed in.", { exact: false });
   await view.user.type(form.getByLabelText("Access token"), "hf_1");
   await view.user.retype(repository, "ada/there");
-  expect(form.queryByRole("region", { name: "Model card" })).toBeNull();
+  expect(form.queryByRole("textbox", { name: "Model card" })).toBeNull();
+  await view.user.retype(form.getByRole("textbox", { name: "Licence" }) as HTMLInputElement, "mit");
   await view.user.click(form.getByRole("button", { name: "Preview card" }));
-  const shown = await form.findByRole("region", { name: "Model card" });
-  expect(shown.textContent).toContain(`# ${TRAINED}`);
+  const shown = (await form.findByRole("textbox", { name: "Model card" })) as HTMLTextAreaElement;
+  expect(shown.value).toContain(`# ${TRAINED}`);
+  await view.user.retype(shown, "# Mine");
   expect(form.getByText("ada/there exists.")).toBeTruthy();
   expect(form.getByText("101 MB to ada/there as ada", { exact: false })).toBeTruthy();
   expect(sent(view.model, "publish_sae")).toEqual([]);
@@ -116,7 +118,15 @@ it("publishes once its card was shown, and sends the token each time without kee
   const link = card.getByRole("link", { name: "https://huggingface.co/ada/there" });
   expect(link.getAttribute("rel")).toContain("noopener");
   expect(sent(view.model, "publish_sae")).toMatchObject([
-    { sae_id: `sae_${TRAINED}`, repo_id: "ada/there", private: false, token: "hf_1" },
+    {
+      sae_id: `sae_${TRAINED}`,
+      repo_id: "ada/there",
+      private: false,
+      token: "hf_1",
+      license: "mit",
+      base_model: "",
+      card: "# Mine",
+    },
   ]);
   expect(JSON.stringify(view.model.state)).not.toContain("hf_1");
 });

@@ -44,7 +44,7 @@ it("deletes several after one question", async () => {
   await select(view, TRAINED, "lab-run-0413");
   await view.user.click(view.page.getByRole("button", { name: "Delete selected" }));
   expect(view.page.getByRole("alert").textContent).toContain(
-    `Delete 2 SAEs: ${TRAINED} and lab-run-0413? 302 MB of weights go too. The training record stays. This cannot be undone.`,
+    `Delete 2 SAEs: ${TRAINED} and lab-run-0413? 302 MB of weights go too. The training record stays. You can undo this for ten seconds.`,
   );
   await view.user.click(view.page.getByRole("button", { name: "Delete 2 SAEs" }));
   await waitFor(() => expect(names(view)).toHaveLength(4));

@@ -53,7 +53,7 @@ describe("words", () => {
   it("counts what several questions are about", () => {
     const trained = sae({ training_id: "t", features_extracted: 1 });
     expect(deleteQuestion([trained, trained], () => {}).children).toBe(
-      "202 MB of weights and 2 features go too. The training records stay. This cannot be undone.",
+      "202 MB of weights and 2 features go too. The training records stay. You can undo this for ten seconds.",
     );
   });
   it("names whom a question is about, as many as fit into a sentence", () => {
@@ -128,7 +128,7 @@ describe("axes", () => {
       "0.9421",
       "12,345",
       "3.2e-5",
-      "-1e-7",
+      "−1e-7",
     ]);
   });
 });

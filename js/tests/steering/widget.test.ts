@@ -385,6 +385,22 @@ describe("the rest", () => {
     expect(el.textContent).not.toContain("\u202E");
   });
 
+  it("shows no sweep that Python has forgotten, and is reset", async () => {
+    const { page, model, user } = show({ rows: ROWS, generated: 3, swept: 4 });
+    await page.findByRole("group", { name: "Strength sweep" });
+    model.setState({ swept: 0 });
+    await waitFor(() => expect(page.queryByRole("group", { name: "Strength sweep" })).toBeNull());
+    await user.click(page.getByRole("button", { name: "Reset" }));
+    await waitFor(() => expect(sent(model, "steering_reset")).toHaveLength(1));
+  });
+
+  it("lists a feature without a label by its top tokens", async () => {
+    const { page, user } = show({ rows: [row({ label: "", tokens: [" boat"] })] });
+    expect(page.getByRole("listitem", { name: "Feature 7451" }).textContent).toContain("·boat");
+    await user.type(page.getByRole("searchbox", { name: "Add a feature" }), "12");
+    expect((await page.findByRole("button", { name: "Add feature 12" })).textContent).toContain("·ship");
+  });
+
   it("asks for the texts that are there when it is opened", async () => {
     const { page, model } = show({ rows: ROWS, generated: 3, swept: 4 });
     await page.findByRole("region", { name: "Baseline" });

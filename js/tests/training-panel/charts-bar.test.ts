@@ -130,7 +130,7 @@ it("has no data to view while nothing is drawn, and says what to do", async () =
   await waitFor(() => expect(page.getByRole("table")).toBeTruthy());
   act(() => model.setState({ cards: state.cards.map((one) => ({ ...one, series: null })) }));
   expect(page.queryByRole("table")).toBeNull();
-  for (const name of ["View data", "Download CSV", "Download PNG"]) {
+  for (const name of ["View data", "Download CSV", "Download PNG", "Download SVG"]) {
     expect(page.getByRole("button", { name }).getAttribute("aria-disabled")).toBe("true");
     expect(page.getByRole("button", { name }).title).toBe("Select runs in the list to chart them");
   }

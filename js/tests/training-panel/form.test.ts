@@ -260,6 +260,27 @@ describe("New training", () => {
     expect(estimate.getAttribute("aria-busy")).toBe("false");
   });
 
+  it("moves the layer to the middle of another model, unless somebody chose it", async () => {
+    const view = await openForm();
+    const layer = () => (box(view.form, "Layer") as HTMLInputElement).value;
+    await waitFor(() => expect(view.form.getByText(/124M parameters/)).toBeTruthy());
+    const answer = view.model.send.bind(view.model);
+    let layers = 6;
+    vi.spyOn(view.model, "send").mockImplementation((content) => {
+      const { id, kind } = content as { id: string; kind: string };
+      if (kind !== "check") return answer(content);
+      const value = { ...CHECK, model: { ...CHECK.model, layers } };
+      setTimeout(() => view.model.emit("msg:custom", { id, kind: "result", value }, []), 5);
+    });
+    await retype(view, box(view.form, "Model"), "small");
+    await waitFor(() => expect(layer()).toBe("3"));
+    await retype(view, box(view.form, "Layer"), "5");
+    layers = 40;
+    await retype(view, box(view.form, "Model"), "large");
+    await new Promise((resolve) => setTimeout(resolve, 500));
+    expect(layer()).toBe("5");
+  });
+
   it("does not queue checks for a kernel that is busy", async () => {
     const view = await openForm();
     await waitFor(() => expect(view.form.getByText(/124M parameters/)).toBeTruthy());

@@ -160,7 +160,7 @@ describe("several runs", () => {
     const question = deleteQuestion([stopped, completed] as never, () => {}, [running, stopped, completed] as never);
     expect(question.title).toBe("Delete 2 trainings?");
     expect(question.children).toBe(
-      "Their 5 checkpoints (1.5 GB) and metrics go too. This cannot be undone. One that is running stays.",
+      "Their 5 checkpoints (1.5 GB) and metrics go too. You can undo this for ten seconds. One that is running stays.",
     );
     expect(question.answers[0]?.label).toBe("Delete trainings");
     expect(deleteQuestion([queued] as never, () => {}).children).toBe("Its metrics go too. This cannot be undone.");

@@ -171,7 +171,7 @@ describe("actions", () => {
     const run = cardOf(view, "gpt2-l6-standard-try");
     await view.user.click(run.getByRole("button", { name: "Delete" }));
     expect(run.getByRole("alert").textContent).toContain(
-      "Delete gpt2-l6-standard-try? Its 2 checkpoints (604 MB) and metrics go too. This cannot be undone.",
+      "Delete gpt2-l6-standard-try? Its 2 checkpoints (604 MB) and metrics go too. You can undo this for ten seconds.",
     );
     expect(buttons(run)).toEqual(["Delete training", "Keep"]);
     expect(document.activeElement?.textContent).toBe("Keep");
@@ -215,7 +215,17 @@ describe("actions", () => {
     const view = show(only({ status: "stopped" }));
     await view.user.click(view.page.getByRole("button", { name: "More actions: run" }));
     const items = view.page.getAllByRole("menuitem").map((item) => item.textContent);
-    expect(items).toEqual(["Rename", "Details", "Save as template", "Export", "Copy ID", "Delete"]);
+    const names = [
+      "Rename",
+      "Details",
+      "Save as template",
+      "Export",
+      "Copy ID",
+      "Duplicate…",
+      "Copy as Python",
+      "Delete",
+    ];
+    expect(items).toEqual(names);
     await view.user.keyboard("{ArrowLeft}");
     expect(document.activeElement?.textContent).toBe("Delete");
     await view.user.keyboard("r{Enter}");
@@ -224,6 +234,20 @@ describe("actions", () => {
     await view.user.retype(input, "better{Enter}");
     expect(sent(view.model, "rename")).toMatchObject([{ training_id: "train_run", name: "better" }]);
     await waitFor(() => expect(view.page.getByRole("listitem", { name: "better" })).toBeTruthy());
+  });
+
+  it("is duplicated as another run, not as a retry, and copied as code", async () => {
+    const view = show(only({ status: "stopped" }));
+    const menu = async (item: string) => {
+      await view.user.click(view.page.getByRole("button", { name: "More actions: run" }));
+      await view.user.click(view.page.getByRole("menuitem", { name: item }));
+    };
+    await menu("Copy as Python");
+    expect(sent(view.model, "run_code")).toMatchObject([{ training_id: "train_run" }]);
+    await menu("Duplicate…");
+    await waitFor(() => expect(sent(view.model, "form_schema")).toMatchObject([{ training_id: "train_run" }]));
+    await view.user.click(await view.page.findByRole("button", { name: "Start training" }));
+    await waitFor(() => expect(sent(view.model, "create")).toMatchObject([{ retry_of: null }]));
   });
 
   it("opens the details in the card", async () => {

@@ -100,6 +100,15 @@ describe("the selection", () => {
     expect(sent(model, "run_actions")).toMatchObject([{ action: "stop", training_ids: ids(running, queued) }]);
   });
 
+  it("offers to undo what was deleted, for as long as Python has it", async () => {
+    const { model, page, user } = show({ ...fullState(), deleted: [{ id: "t9", name: "tried" }] });
+    const note = page.getByText("tried deleted.").closest(".note") as HTMLElement;
+    await user.click(within(note).getByRole("button", { name: "Undo" }));
+    await waitFor(() => expect(sent(model, "undo_delete")).toMatchObject([{ ids: ["t9"] }]));
+    model.setState({ deleted: [] });
+    await waitFor(() => expect(page.queryByRole("button", { name: "Undo" })).toBeNull());
+  });
+
   it("deletes what can be deleted", async () => {
     const { page, model, user } = show(with_(CARDS, [running, completed, stopped] as Card[]));
     await user.click(page.getByRole("button", { name: "Delete selected" }));

@@ -88,6 +88,7 @@ describe("the line below the progress bar", () => {
     expect(progressLine(card())).toEqual([
       ...["6.2M of 10M tokens", "48,210 tok/s", "ETA 1 min 19 s", "2 min 10 s elapsed", "cuda:0"],
     ]);
+    expect(progressLine(card({ phase: "computing activations, 45 %" }))).toContain("computing activations, 45 %");
     expect(progressLine(card(), { live: false })).toEqual(["6.2M of 10M tokens", "cuda:0"]);
     expect(
       progressLine(

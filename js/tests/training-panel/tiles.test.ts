@@ -46,7 +46,7 @@ it("dead latents have a share afterwards, with its window", () => {
   expect(late.title).toBe("0.0 %: latents that did not fire in the last 1,000,000 tokens");
 });
 
-it("of a run that ended before the window the share that never fired on held-out text stands there, by that name", () => {
+it("of a run that ended before the window the share that never fired stands there, by that name", () => {
   const one = card({
     name: "a",
     tokens_done: 200_000,
@@ -56,6 +56,6 @@ it("of a run that ended before the window the share that never fired on held-out
   const view = cardOf(show({ ...fullState(), cards: [one], total: 1 }), "a");
   const found = view.getByText("Never fired").closest(".tile") as HTMLElement;
   expect(found.querySelector("dd")?.textContent).toBe("32.4 %");
-  expect(found.title).toBe("32.4 %: on held-out text");
+  expect(found.title).toBe("32.4 %: in training");
   expect(view.queryByText("Dead")).toBeNull();
 });

@@ -13,6 +13,7 @@ from os import PathLike
 from pathlib import Path
 from typing import NamedTuple
 
+from saewidgets.config.names import shown_model
 from saewidgets.durable import whole_file
 from saewidgets.errors import ConfigError
 from saewidgets.features.export.table_and_vectors import NOBODY, Notes, peak_texts, selected, whole_characters
@@ -89,10 +90,11 @@ def export_html(
     ]  # fmt: skip
     m = store.manifest
     facts = {
-        "": visible(f"{m.model} · {m.hook_name} · {m.architecture}"), "d_sae": f"{m.d_sae:,} × d_in {m.d_in:,}",
+        "": visible(f"{shown_model(m.model)} · {m.hook_name} · {m.architecture}"),
+        "d_sae": f"{m.d_sae:,} × d_in {m.d_in:,}",
         "read": f"{m.n_tokens:,} tokens in contexts of {m.context_size:,}",
     }
-    name = visible(title or str(m.facts.get("name") or f"{m.model} {m.hook_name}"))
+    name = visible(title or str(m.facts.get("name") or f"{shown_model(m.model)} {m.hook_name}"))
     taken = f"{len(sections):,} of {store.d_sae:,} features, written {time.strftime('%Y-%m-%d')}."
     with whole_file(Path(path)) as file:
         for part in page_of(name, facts, sections, taken):

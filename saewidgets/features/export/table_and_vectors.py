@@ -16,6 +16,7 @@ import numpy.typing as npt
 import torch
 from safetensors.numpy import save_file
 
+from saewidgets.config.names import shown_model
 from saewidgets.durable import whole_file, whole_folder
 from saewidgets.errors import ConfigError
 from saewidgets.feature_records import check_index
@@ -167,7 +168,7 @@ def export_vectors(
         for row, index in enumerate(chosen)
     ]
     about: dict[str, Any] = {
-        "format": "saewidgets-vectors", "version": 1, "model": clean(m.model), "hook_name": m.hook_name,
+        "format": "saewidgets-vectors", "version": 1, "model": clean(shown_model(m.model)), "hook_name": m.hook_name,
         "architecture": m.architecture, "d_sae": m.d_sae, "d_out": rows.shape[1], "file": VECTORS, "tensor": "vectors",
         "features": features,
     }

@@ -79,13 +79,13 @@ def make_snippet(
     while start < position and b"\x80" <= text.bytes(int(tokens[start]))[:1] < b"\xc0":
         start += 1  # not from the middle of a character
     window = [int(t) for t in tokens[start : position + after + 1]]
-    # Special tokens are marks, not text: shown as breaks.
-    pieces = ["\n" if text.is_special(t) else piece for t, piece in zip(window, text.pieces(window), strict=True)]
-    at = position - start
+    pieces, at = text.pieces(window), position - start
+    # Special tokens are shown by name, but are no words of the text around the token.
+    plain = ["\n" if text.is_special(t) and n != at else p for n, (t, p) in enumerate(zip(window, pieces, strict=True))]
     while at > 0 and not pieces[at]:  # within a character that several tokens share
         at -= 1
     left, token, right = "".join(pieces[:at]), pieces[at], "".join(pieces[at + 1 :])
-    words = words_around(left, token, right)
+    words = words_around("".join(plain[:at]), token, "".join(plain[at + 1 :]))
     return FiringSnippet(left, token, right, float(value), int(context), int(position), *words, int(tokens[position]))
 
 

@@ -21,6 +21,7 @@ from saewidgets.errors import ConfigError
 from saewidgets.feature_records import LabelSource
 
 HEURISTIC = "offline heuristic"  # the model of its labels
+HEURISTIC_RANK = 2  # a label of a lower rank is by a person, a model or an import
 MAX_TEXT = 1_000  # characters
 MAX_DESCRIPTION = 20_000
 
@@ -144,7 +145,7 @@ class Label:
             return 3
         if self.source == "user":
             return 0
-        return 2 if self.source == "auto" and self.model == HEURISTIC else 1
+        return HEURISTIC_RANK if self.source == "auto" and self.model == HEURISTIC else 1
 
     def with_score(self, score: Score) -> Label:
         """The same label with `score`; an older version of it is replaced."""

@@ -6,7 +6,7 @@
 import math
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
-from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from itertools import islice
@@ -19,7 +19,7 @@ from saewidgets.features.labels.evidence import SAMPLINGS, Example, Examples, Fe
 from saewidgets.features.labels.http import redacted
 from saewidgets.features.labels.label import MAX_DESCRIPTION, Label
 from saewidgets.features.labels.llm import LLM, LLMClient, LLMError, Message, Reader, Reply, estimate_tokens, named
-from saewidgets.features.labels.prompts import EXAMPLES, Template, build, parse, prompt_hash
+from saewidgets.features.labels.prompts import EXAMPLES, Template, build, parse, prompt_hash, readable
 from saewidgets.render.html import Html, facts_table, join, tag
 
 T = TypeVar("T")
@@ -145,6 +145,7 @@ def run_questions(
     free = isinstance(llm, Reader)
     price, limit = (None, None) if free else (asking.price, asking.max_cost)
     done, start, in_a_row, reserved = 0, time.monotonic(), 0, 0.0
+    fatal: LLMError | None = None
 
     def estimate(item: Q) -> float:
         return price.of(item.tokens_in, item.tokens_out) if price is not None else 0.0
@@ -180,13 +181,16 @@ def run_questions(
             reserved -= estimate(item)
             run.tokens_in, run.tokens_out = run.tokens_in + answer.used[0], run.tokens_out + answer.used[1]
             run.cost = price.of(run.tokens_in, run.tokens_out) if price is not None else None
-            if answer.fatal is not None:
-                raise answer.fatal
-            keep(answer)
+            if answer.fatal is not None:  # nothing else is asked; what is under way has to be paid, and is awaited
+                fatal, run.stopped = fatal or answer.fatal, run.stopped or "failures"
+            if answer.fatal is None or not answer.error:
+                keep(answer)
             in_a_row = in_a_row + 1 if answer.error else 0
             if in_a_row >= asking.max_failures:
                 run.stopped = run.stopped or "failures"
             tick()
+    if fatal is not None:
+        raise fatal
     run.labels.sort(key=lambda label: label.index)
 
 
@@ -195,25 +199,27 @@ def _each(
 ) -> Generator[tuple[T, R], None, None]:
     """Every item with its result, in the order in which they are done.
 
-    `items` is read in the caller's thread, just in time. `check` is called ten times a second, and what it raises ends
-    everything at once: what has not begun is dropped, what is under way ends in its thread, unseen.
+    `items` is read in the caller's thread, just in time. `check` is called ten times a second. If it raises, finished
+    items are still yielded, and everything else ends: what has not begun is dropped, what is under way ends in its
+    thread, unseen.
     """
     source = iter(items)
     pending: dict[Future[R], T] = {}
     executor = ThreadPoolExecutor(concurrency, thread_name_prefix="labels")
     try:
         while True:
-            check()
+            try:
+                check()
+            except BaseException:
+                for future in [future for future in pending if future.done()]:
+                    yield pending.pop(future), future.result()
+                raise
             for item in islice(source, concurrency - len(pending)):
                 pending[executor.submit(work, item)] = item
             if not pending:
                 return
             for future in wait(pending, timeout=_LOOK, return_when=FIRST_COMPLETED).done:
-                try:
-                    result = future.result()
-                except CancelledError as error:  # a coroutine cancelled itself; not our cancellation
-                    raise RuntimeError("the language model's coroutine was cancelled") from error
-                yield pending.pop(future), result
+                yield pending.pop(future), future.result()
     finally:
         executor.shutdown(wait=False, cancel_futures=True)
 
@@ -232,6 +238,7 @@ def failed(label: Label, error: Exception, used: tuple[int, int] = (0, 0)) -> An
     """The part of an error that can be kept: without keys, and storable in a file."""
     said = str(error) if isinstance(error, SAEWidgetsError) else f"{type(error).__name__}: {error}"
     text = redacted(said).encode("utf-8", "replace").decode().replace("\0", "")[:2000] or "unknown error"
+    used = getattr(error, "used", None) or used
     return Answer(label, used, text, error if isinstance(error, LLMError) and error.fatal else None)
 
 
@@ -431,7 +438,8 @@ class LabelRun(LLMRun):
     """The result of `label_features`; the rest as in `LLMRun`.
 
     Attributes:
-        failures: latents that failed, as labels without a text and with an `error`.
+        failures: latents that failed, as labels without a text and with an `error`. Their `description` is the answer
+            that could not be used, if there was one.
         same: latents that had the same label already.
         dead: latents without examples.
         judged: what came of judging the labels, if that was asked for.
@@ -502,7 +510,7 @@ def label_features(
         return None
 
     def work(item: LabelQuestion, who: Reader | LLMClient) -> Answer:
-        label, used = replace(blank, index=item.index, prompt_hash=item.prompt_hash), (0, 0)
+        label, used, said = replace(blank, index=item.index, prompt_hash=item.prompt_hash), (0, 0), ""
         try:
             if isinstance(who, LLMClient):
                 said = who.ask(item.messages)
@@ -510,10 +518,8 @@ def label_features(
                 text, description = parse(said)
             else:
                 text, description = who.explain(item.evidence, item.examples)
-        except CancelledError:
-            raise
         except Exception as error:  # noqa: BLE001 - of the user's own function: anything; it is kept with the latent
-            return failed(label, error, used)
+            return failed(replace(label, description=readable(said)[:MAX_DESCRIPTION]), error, used)
         return Answer(replace(label, text=text, description=description[:MAX_DESCRIPTION]), used)
 
     run_questions(run, list(dict.fromkeys(features)), ask, work, keep, llm, how, "labelling")

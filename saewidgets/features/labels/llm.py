@@ -108,7 +108,13 @@ class LLMServerError(LLMError):
 
 
 class LLMAnswerError(LLMError):
-    """An answer came, but it cannot be used."""
+    """An answer came, but it cannot be used.
+
+    Attributes:
+        used: tokens in and out that the provider counts for it, if known.
+    """
+
+    used: tuple[int, int] | None = None
 
 
 def named(llm: object, model: str | None = None) -> str:
@@ -390,17 +396,20 @@ class OpenAICompatible:
             raise LLMAnswerError("The answer has no message in it.", where=host, hint="Check the address.") from None
         if isinstance(content, list):  # parts, as some servers give them
             content = "".join(str(part.get("text", "")) for part in content if isinstance(part, dict))
-        if not isinstance(content, str) or not content.strip():
-            if refusal := message.get("refusal"):
-                raise LLMAnswerError(f"The model refuses to answer: {str(refusal)[:200]}", where=host)
-            cut = choice.get("finish_reason") == "length"
-            raise LLMAnswerError(
-                "The answer is empty" + (": max_tokens was used up before it began." if cut else "."), where=host,
-                hint="Raise max_tokens." if cut else "Try again.",
-            )
         usage = data.get("usage") if isinstance(data.get("usage"), dict) else {}
         counts = (usage.get(name) for name in ("prompt_tokens", "completion_tokens"))
-        return Reply(content, *(n if type(n) is int and 0 <= n < 2**53 else None for n in counts))
+        used_in, used_out = (n if type(n) is int and 0 <= n < 2**53 else None for n in counts)
+        if not isinstance(content, str) or not content.strip():
+            if refusal := message.get("refusal"):
+                what, hint = f"The model refuses to answer: {str(refusal)[:200]}", None
+            elif choice.get("finish_reason") == "length":
+                what, hint = "The answer is empty: max_tokens was used up before it began.", "Raise max_tokens."
+            else:
+                what, hint = "The answer is empty.", "Try again."
+            error = LLMAnswerError(what, where=host, hint=hint)
+            error.used = (used_in or 0, used_out or 0)  # thoughts are paid for as well
+            raise error
+        return Reply(content, used_in, used_out)
 
 
 echo, transformers_local, openai_compatible = Echo, TransformersLocal, OpenAICompatible

@@ -26,7 +26,15 @@ from saewidgets.features.labels.llm import LLMAnswerError, Message
 PLACEHOLDERS = ("examples", "tokens_table", "logits", "density")
 TAG = "[EXPLANATION]:"
 TABLE_ROWS = 50
+SHORT = 200  # most characters of a label in an answer without the tag
 _LISTED = 10  # activations listed under a window
+_THINK = "(?:think|thinking|thought|reasoning)"
+# A block at the start, closed or cut off; or only its end, since some servers put its start into the prompt.
+_THOUGHTS = re.compile(rf"\A\s*<{_THINK}>(?:.*?</{_THINK}>|.*)|\A.*?</{_THINK}>[^\S\n]*\n", re.S | re.I)
+_TAG = re.compile(r"\**\[EXPLANATION\][* ]*:", re.I)
+_LEAD = re.compile(r"(?:[#>*-]+\s+)?(?:[*\s]*\[?(?:explanation|label|answer)\]?[*\s]*:|\[explanation\])?", re.I)
+_NO_LABEL = re.compile(r"i(?:['’]m| am) (?:sorry|unable)|i can(?:['’]t| ?not)\b|sorry[,.]|as an ai\b|.*:$", re.I)
+_IN_QUOTES = re.compile(r"[\"`“]([^\"`“”]*)[\"`”]")
 _PLACEHOLDER = re.compile(r"\{\{|\}\}|\{([A-Za-z_]\w*)\}")
 
 
@@ -176,20 +184,46 @@ def prompt_hash(messages: Sequence[Message]) -> str:
 
 
 def parse(answer: str) -> tuple[str, str]:
-    """The label in a model's answer, and the rest of what it said.
+    """The label in a model's answer, and the rest of the answer. Thoughts in ``<think>`` are left out of both.
+
+    The label is the line after the last ``[EXPLANATION]:``. Without this tag the answer has to be a single line of at
+    most `SHORT` characters, except for markdown.
 
     Raises:
-        LLMAnswerError: there is no ``[EXPLANATION]:`` line, or it is empty.
+        LLMAnswerError: it is neither, or the label is empty.
     """
-    before, tag, after = answer.rpartition(TAG)  # the last one: a model may quote the tag before it uses it
-    lines = [line.strip() for line in after.splitlines() if line.strip()]
-    if not tag or not lines:
-        said = shortened(" ".join(visible(answer).split()), 200) or "nothing"
-        raise LLMAnswerError(f"The answer has no {TAG} line; it says: {said}", where="answer")
-    text = " ".join(visible(lines[0]).strip(" *\"").split())
+    said = without_thoughts(answer)
+    tags = [match.span() for match in _TAG.finditer(said)]
+    start, end = tags[-1] if tags else (0, 0)  # the last one: a model may quote the tag before it uses it
+    lines = [line.strip() for line in said[end:].splitlines() if line.strip() and not line.strip().startswith("```")]
+    if tags:
+        text = _phrase(lines[0]) if lines else ""
+    else:
+        text = _phrase(_LEAD.sub("", lines[0], count=1)) if len(lines) == 1 else ""
+        text = "" if len(text) > SHORT or _NO_LABEL.match(text) else text
     if not text:
-        raise LLMAnswerError(f"There is nothing after {TAG}.", where="answer")
-    rest = "\n".join(visible(line) for part in (before, *lines[1:]) for line in part.strip().splitlines()).strip()
+        found = shortened(" ".join(visible(answer).split()), SHORT) or "nothing"
+        what = f"There is nothing after {TAG}" if tags else f"The answer has no {TAG} line and is not a short phrase"
+        raise LLMAnswerError(f"{what}; it says: {found}", where="answer")
+    if not tags:
+        return text, f"From an answer without {TAG}"
+    rest = readable("\n".join((said[:start], *lines[1:])))
     if len(text) > MAX_TEXT:
         rest, text = f"{text}\n{rest}".strip(), f"{text[: MAX_TEXT - 1]}…"
     return text, rest
+
+
+def without_thoughts(answer: str) -> str:
+    """The answer of a model that thinks aloud, without what it thinks; empty if it was cut off while thinking."""
+    return _THOUGHTS.sub("", answer, count=1)
+
+
+def readable(answer: str) -> str:
+    """The lines of an answer, without invisible characters."""
+    return "\n".join(visible(line.strip()) for line in answer.strip().splitlines())
+
+
+def _phrase(line: str) -> str:
+    """A line as a label: on one line, without emphasis and the quotes around it."""
+    text = " ".join(visible(line).strip(" *").split())
+    return quotes[1].strip() if (quotes := _IN_QUOTES.fullmatch(text)) else text

@@ -15,7 +15,6 @@ import random
 import re
 import time
 from collections.abc import Iterable, Sequence
-from concurrent.futures import CancelledError
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, cast, get_args
@@ -26,12 +25,12 @@ from saewidgets.features.labels.evidence import Example, Examples, FeatureEviden
 from saewidgets.features.labels.label import MAX_DESCRIPTION, MAX_TEXT, Label, Score
 from saewidgets.features.labels.labelling import Answer, LLMOptions, LLMRun, Question, failed, run_questions, usage_of
 from saewidgets.features.labels.llm import LLM, LLMAnswerError, LLMClient, Message, Reader, estimate_tokens, named
-from saewidgets.features.labels.prompts import prompt_hash, quoted
+from saewidgets.features.labels.prompts import prompt_hash, quoted, without_thoughts
 
 Scorer = Literal["detection", "fuzzing"]
 SCORERS: tuple[Scorer, ...] = get_args(Scorer)
 
-_LIST = re.compile(r"\[([^\[\]]*)\]")
+_LIST = re.compile(r"\[([^\[\]]*)\]|\A\s*([01](?:\s*,\s*[01])*)\s*\Z")
 
 _SYSTEM = {
     "detection": """\
@@ -162,7 +161,7 @@ def score_labels(
 
     def work(test: _ScoreQuestion, who: Reader | LLMClient) -> Answer:
         """The label with its score. Windows whose question failed are not judged; if all failed, that is its error."""
-        used, problem, answered = (0, 0), Answer(test.label), False
+        used, problem, answered, answer = (0, 0), Answer(test.label), False, ""
         said: list[bool | None] = []
         for batch, prompt in test.batches:
             verdicts: Sequence[bool | None]
@@ -174,10 +173,9 @@ def score_labels(
                     verdicts = read_answer(answer, len(batch)) or [None] * len(batch)
                 else:
                     verdicts = [who.judge(test.label.text, sample.tokens, sample.marks) for sample in batch]
-            except CancelledError:
-                raise
             except Exception as error:  # noqa: BLE001 - of the user's own function: anything; said with the label
                 problem = failed(test.label, error)
+                used = used[0] + problem.used[0], used[1] + problem.used[1]
                 if problem.fatal is not None:
                     break
                 said += [None] * len(batch)
@@ -190,11 +188,16 @@ def score_labels(
         said += [None] * (len(windows) - len(said))
         judged = [(one, verdict) for one, verdict in zip(windows, said, strict=True) if verdict is not None]
         if not judged:
-            return failed(test.label, LLMAnswerError("The judge's answers could not be read."), used)
+            what = f"The judge's answers could not be read. The last one says: {quoted(answer, 200)}"
+            if isinstance(who, Reader):
+                what = "The label names no word that could be looked for."
+            return failed(test.label, LLMAnswerError(what), used)
         score = replace(
             score_of(judged, len(windows), scorer, judge, test.prompt_hash), settings=settings,
             verdicts="".join("?" if verdict is None else str(int(verdict)) for verdict in said)[:MAX_DESCRIPTION],
         )
+        if problem.fatal is not None and score.value is None:
+            return replace(problem, used=used)
         return Answer(test.label.with_score(score), used, fatal=problem.fatal)
 
     run_questions(run, [label for label in labels if not label.error], ask, work, keep, llm, how, "judging")
@@ -292,12 +295,14 @@ def _random_marks(example: Example, n_marks: int, rng: random.Random) -> tuple[b
 
 
 def read_answer(answer: str, n: int) -> list[bool] | None:
-    """One verdict per window from the last list in `answer`; None unless there are exactly `n` zeros and ones."""
-    lists = _LIST.findall(answer)
+    """One verdict per window from the last list in `answer`, or from an answer that is a list without brackets; None
+    unless there are exactly `n` zeros and ones. Thoughts do not count: they may repeat the example of the prompt."""
+    lists = list(_LIST.finditer(without_thoughts(answer)))
     if not lists:
         return None
     try:
-        values = json.loads(f"[{lists[-1].replace('True', 'true').replace('False', 'false')}]")
+        items = lists[-1][1] or lists[-1][2] or ""
+        values = json.loads(f"[{items.replace('True', 'true').replace('False', 'false')}]")
     except ValueError:
         return None
     if len(values) != n or not all(isinstance(v, bool | int) and v in (0, 1) for v in values):

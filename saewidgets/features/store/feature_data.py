@@ -21,7 +21,7 @@ class StoredExample:
         position: stream position of the peak; `value` is the activation there.
         row, offset: which of the contexts that were read, and where in it; `context` is its number in the packed text.
         tokens: ids of the text kept around the peak (up to 16 on either side, within the context), ``[n]``.
-        pieces: their texts; special tokens are line ends.
+        pieces: their texts; of a special token its name.
         activations: of this latent on each, ``[n]`` float32; that of token `peak` is exact, others have three digits.
         before, after: whether the context goes on.
     """
@@ -143,6 +143,7 @@ def example_at(store: FeatureStore, position: int, value: float, window: Values)
     size = store.manifest.context_size
     row, offset = divmod(position, size)
     whole = store.context(row)
+    texts = store.pieces(whole)  # of the whole context: several tokens can share a character
     begin, end = max(0, offset - WINDOW), min(size, offset + WINDOW + 1)
     tokens = whole[begin:end]
     activations = window[begin - offset + WINDOW : end - offset + WINDOW].copy()
@@ -153,11 +154,5 @@ def example_at(store: FeatureStore, position: int, value: float, window: Values)
     tokens, activations, peak = tokens[first:], activations[first:], peak - first
     return StoredExample(
         position=position, value=value, row=row, offset=offset, context=int(store["contexts"][row]), tokens=tokens,
-        pieces=pieces(store, tokens), activations=activations, peak=peak, before=begin > 0, after=end < size,
+        pieces=texts[begin + first : end], activations=activations, peak=peak, before=begin > 0, after=end < size,
     )
-
-
-def pieces(store: FeatureStore, tokens: npt.NDArray[np.int64]) -> list[str]:
-    """One text per token; special tokens become a line end."""
-    texts, special = store.pieces(tokens), store.special_ids
-    return ["\n" if t in special else text for t, text in zip(tokens.tolist(), texts, strict=True)]

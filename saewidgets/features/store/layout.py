@@ -22,7 +22,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -30,7 +30,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
-from saewidgets.durable import storage_errors, sync, whole_folder, write_json
+from saewidgets.durable import crc32_of, sealed, storage_errors, sync, whole_folder, write_json
 from saewidgets.errors import StorageError
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ VERSION = 1
 MANIFEST = "extraction.json"
 VOCABULARY = "vocabulary.bin"
 LOGITS = "logits"
+CHECKSUMS = "checksums.json"  # of the files in `LOGITS`
 WINDOW = 16  # positions kept on either side of an example, with the latent's activation at each
 BINS = 64  # of a latent's histogram of non-zero activations: equal, from 0 to ``2 ** scale``
 INTERVALS = 16  # of activations: each is ``BINS // INTERVALS`` neighbouring bins of the histogram
@@ -136,6 +137,7 @@ class Manifest:
         coactivation_rate: share of the counted positions in the co-activation sample, a power of 1/2.
         settings: the whole configuration it was made with.
         facts: of the SAE and the run, for the reader: name, source, seconds, device …
+        checksums: CRC-32 of each file; empty where an earlier version wrote them.
     """
 
     version: int
@@ -159,6 +161,7 @@ class Manifest:
     coactivation_rate: float
     settings: dict[str, Any]
     facts: dict[str, Any]
+    checksums: dict[str, str] = field(default_factory=dict)
 
 
 def write_store(
@@ -184,7 +187,8 @@ def write_store(
             written[0].write_bytes(vocabulary)
             for path in written:
                 sync(path)
-            write_json(folder / MANIFEST, asdict(manifest))
+            sums = {path.name: crc32_of(path) for path in written}
+            write_json(folder / MANIFEST, sealed({**asdict(manifest), "checksums": sums}))
         except OSError:
             for path in written:
                 with suppress(OSError):  # if it cannot be deleted: without a manifest it is not an extraction
@@ -208,10 +212,11 @@ def write_logits(
         raise StorageError("The extraction is gone.", where=str(folder), hint="Extract it again; labels are kept.")
     for left in folder.glob(f".{LOGITS}.*"):  # of a process that was killed
         shutil.rmtree(left, ignore_errors=True)
-    with whole_folder(folder / LOGITS, [VOCABULARY, *(f"{name}.npy" for name in layout)]) as draft:
+    with whole_folder(folder / LOGITS, [VOCABULARY, CHECKSUMS, *(f"{name}.npy" for name in layout)]) as draft:
         for name, array in values.items():
             _save(draft / f"{name}.npy", array, layout[name].dtype)
         (draft / VOCABULARY).write_bytes(text)
+        write_json(draft / CHECKSUMS, sealed({path.name: crc32_of(path) for path in draft.iterdir()}))
 
 
 def vocabulary_of(tokens: Iterable[int], text: TokenText) -> tuple[npt.NDArray[np.int64], bytes]:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from functools import cache, cached_property
+from functools import cache, cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +11,11 @@ import numpy.typing as npt
 from pydantic import TypeAdapter, ValidationError
 
 from saewidgets.activations.packed import PackedTokens
+from saewidgets.durable import crc32_of, read_sealed, seal_of
 from saewidgets.errors import FormatError, NotFoundError
 from saewidgets.features.store.layout import (
     BINS,
+    CHECKSUMS,
     LOGIT_ARRAYS,
     LOGIT_VOCABULARY,
     LOGITS,
@@ -65,6 +67,7 @@ class FeatureStore:
         found: dict[str, npt.NDArray[Any]] = {}
         for name, expected in layout.items():
             file = f"{under}{name}.npy"
+            self._compare(file)
             try:
                 array = np.load(self.folder / file, mmap_mode="r", allow_pickle=False)
             except (OSError, ValueError, EOFError, SyntaxError) as error:
@@ -76,6 +79,25 @@ class FeatureStore:
             check_shapes(layout, {name: array.shape for name, array in found.items()}, self.manifest)
         except ValueError as error:
             raise self._damaged(MANIFEST, str(error)) from error
+        return found
+
+    def _compare(self, file: str) -> None:
+        """Compare the checksum of a file, once in this process unless the file is written to."""
+        folder, _, name = file.rpartition("/")
+        sums = self.manifest.checksums if not folder else self._logit_sums()
+        path = self.folder / file
+        try:
+            if name in sums and _crc32(path, path.stat().st_mtime_ns) != sums[name]:
+                raise self._damaged(file, "its bytes differ from those written (the checksum does not match)")
+        except OSError as error:
+            raise self._damaged(file, str(error)) from error
+
+    def _logit_sums(self) -> Mapping[str, Any]:
+        path = self.folder / LOGITS / CHECKSUMS
+        if not path.exists():  # an earlier version wrote the tables
+            return {}
+        if (found := read_sealed(path)) is None:
+            raise self._damaged(f"{LOGITS}/{CHECKSUMS}", "its bytes differ from those written")
         return found
 
     def _damaged(self, file: str, why: str) -> FormatError:
@@ -146,6 +168,7 @@ class FeatureStore:
 
     def _words(self, table: npt.NDArray[Any], file: str) -> dict[int, bytes]:
         """The bytes of each token of a vocabulary; `file` has them one after another."""
+        self._compare(file)
         try:
             data = (self.folder / file).read_bytes()
         except OSError as error:
@@ -256,6 +279,8 @@ def read_manifest(folder: Path | str) -> Manifest:
         data = json.loads(path.read_bytes())
         version = data.get("version") if isinstance(data, dict) else None
         if not (isinstance(version, int) and version > VERSION):
+            if isinstance(data, dict) and "sha256" in data and data["sha256"] != seal_of(data):
+                raise ValueError("its bytes differ from those written (the checksum does not match)")
             return _MANIFEST.validate_python(data)
     except FileNotFoundError as error:
         raise NotFoundError("There is no extraction here.", where=str(path.parent), hint=_AGAIN) from error
@@ -267,6 +292,12 @@ def read_manifest(folder: Path | str) -> Manifest:
         f"The extraction was written by a newer version (layout {version}, known: {VERSION}).", where=str(path),
         hint="Upgrade saewidgets.",
     )
+
+
+@lru_cache(maxsize=4096)
+def _crc32(path: Path, changed: int) -> str:
+    """The checksum of a file that was written to at the time `changed`."""
+    return crc32_of(path)
 
 
 def _commonest(tokens: npt.NDArray[np.int64], n: int) -> npt.NDArray[np.int64]:

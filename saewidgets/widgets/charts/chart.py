@@ -267,7 +267,7 @@ class Chart(Plot, Drawing):
             for n, color in [(run.slot % SLOTS, PALETTES["light"].series[run.slot % SLOTS])]
         ]
         if any(run.joints for run in runs):
-            legend.append(svg.Key("upright dots: goes on from an earlier run"))
+            legend.append(svg.Key("upright dots: goes on from an earlier run, or decoder rows get norm one"))
         drawing = svg.figure(f"{self.title} against {against}", x, self._picture_axis(runs), marks, legend)
         return Picture(name=self.name, width=drawing.width, height=drawing.height, svg=drawing.svg)
 

@@ -7,15 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 import ipywidgets
 
-from saewidgets.render import Html
+from saewidgets.render import Html, tag
 from saewidgets.render.figure import Axis, linear_ticks, log_ticks, tick_text
 from saewidgets.render.numbers import metric, tokens
-from saewidgets.widgets.charts.drawing import METRICS, NOTHING, SLOTS, Drawing, RunLine
+from saewidgets.widgets.charts.drawing import METRICS, NOTHING, SLOTS, Drawing, RunLine, legend_key
 from saewidgets.widgets.charts.series import ChartedRun, Read, Series
 from saewidgets.widgets.messages.training import ChartState, Picture
 from saewidgets.widgets.shell import unpin
 
 ROOM = "154px"  # what a chart takes
+_LEAST_WIDTH = 150  # pixels between the ends of an x axis, three charts in a panel of 700
+_CHARACTER, _GAP = 6.5, 8.0  # pixels of a character of a label, and between two labels
 
 if TYPE_CHECKING:
     from saewidgets.widgets.charts.chart import Chart
@@ -180,11 +182,17 @@ class Charts:
         return [chart.picture(axis, x, lines) for chart, lines in drawn if lines]
 
     def static(self) -> list[Html]:
-        charts = []
+        charts: list[Html] = []
+        drawn: dict[int, str] = {}
         for drawing in self._drawings:
             lines = self._with_points(drawing.name, "tokens")
             right = max((float(line.curve.x[-1]) for line in lines), default=math.nan)
             charts.append(drawing.static(Axis("", 0.0, right, x_ticks("tokens", 0.0, right)[0]), lines))
+            drawn |= {line.slot: line.name for line in lines}
+        if drawn:  # one legend for all: the charts of a page have none of their own
+            keys = (legend_key(name, slot) for slot, name in drawn.items())
+            style = "flex:1 0 100%;display:flex;flex-wrap:wrap;gap:2px 16px;font-size:12px"
+            charts.append(tag("div", *keys, style=style))
         return charts
 
     @property
@@ -237,14 +245,23 @@ def x_ticks(axis: str, low: float, high: float, *, log: bool = False) -> tuple[l
     if not math.isfinite(high):
         return [], axis
     ticks = log_ticks if log else linear_ticks
+
+    def fitting(low: float, high: float, text: Callable[[float], str]) -> list[tuple[float, str]]:
+        """As many as fit beside each other in a chart of the least width."""
+        for wanted in (4, 3, 2, 1):
+            found = [(value, text(value)) for value in ticks(low, high, wanted)]
+            if sum(_CHARACTER * len(text) + _GAP for _, text in found[1:]) <= _LEAST_WIDTH:
+                break
+        return found
+
     if axis == "tokens":
-        return [(value, tokens(value)) for value in ticks(low, high, 4)], "tokens"
+        return fitting(low, high, tokens), "tokens"
     if axis == "steps":
-        return [(value, tick_text(value)) for value in ticks(low, high, 4) if value == int(value)], "steps"
+        return [(value, text) for value, text in fitting(low, high, tick_text) if value == int(value)], "steps"
     unit, name = next(
         (u, n) for u, n in ((3600.0, "hours"), (60.0, "minutes"), (1.0, "seconds")) if high >= 2 * u or u == 1
     )
-    return [(value * unit, tick_text(value)) for value in ticks(low / unit, high / unit, 4)], name
+    return [(value * unit, text) for value, text in fitting(low / unit, high / unit, tick_text)], name
 
 
 def slots_for(selected: Sequence[str], old: Mapping[str, int]) -> dict[str, int]:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from saewidgets.render import Html
+from saewidgets.render import Html, tag
 from saewidgets.render import figure as svg
 from saewidgets.widgets.charts.series import Curve, Floats
 from saewidgets.widgets.messages.training import ChartState, YAxis
@@ -101,7 +101,9 @@ METRICS = {  # name → title, unit of newest values; runs may record others
     "val_fvu": ("FVU, held-out", ""),
     "val_l0": ("L0, held-out", "per token"),
     "val_mse": ("MSE, held-out", ""),
-    "val_dead": ("Never fired, held-out", ""),
+    "val_dead": ("Dead at evaluations", ""),
+    "val_tokens": ("Held-out tokens", ""),
+    "ce_tokens": ("Held-out tokens, CE recovered", ""),
     "mse": ("MSE", ""),
     "aux": ("Auxiliary loss", ""),
     "l1": ("L1 penalty", ""),
@@ -141,11 +143,10 @@ class Drawing:
 
     def _marks(self, run: RunLine) -> list[svg.Mark]:
         """The smoothed line, and where it goes on from another run."""
-        n = run.slot % SLOTS
-        color, dark = PALETTES["light"].series[n], PALETTES["dark"].series[n]
+        color, dark, dash = _line_look(run.slot)
         name, points = f"{run.name} goes on from another run", (run.curve.x.tolist(), run.curve.y.tolist())
         joints = svg.Trace(run.joints, (), color, "2 2", width=1.0, opacity=0.8, name=name, dark=dark)
-        return [*([joints] if run.joints else []), svg.Trace(*points, color, SVG_DASHES[n], name=run.name, dark=dark)]
+        return [*([joints] if run.joints else []), svg.Trace(*points, color, dash, name=run.name, dark=dark)]
 
     def static(self, x: svg.Axis, runs: Sequence[RunLine]) -> Html:
         """The smoothed lines of runs that have values, whatever the zoom, for a page in light or dark."""
@@ -154,6 +155,20 @@ class Drawing:
         y = svg.Axis("", low, high, self._ticks(low, high, 6, 4), self.look.log_y)
         says = f"{self.title} against tokens, {len(runs)} lines" if runs else f"{self.title}: no data yet"
         return svg.figure(self.title, x, y, marks, frame=svg.PAGE, says=says).svg
+
+
+def _line_look(slot: int) -> tuple[str, str, str | None]:
+    """The colours of a line on a light and a dark page, and its dashes."""
+    n = slot % SLOTS
+    return PALETTES["light"].series[n], PALETTES["dark"].series[n], SVG_DASHES[n]
+
+
+def legend_key(name: str, slot: int) -> Html:
+    """A piece of a run's line and the run's name, for a page in light or dark."""
+    color, dark, dash = _line_look(slot)
+    paint = {"stroke": color, "style": f"stroke:light-dark({color},{dark})", "stroke_width": 2}
+    line = tag("path", d="M0 4h22", fill="none", stroke_dasharray=dash, **paint)
+    return tag("span", tag("svg", line, width=22, height=8, aria_hidden="true"), " ", name)
 
 
 def extent(parts: Sequence[Floats]) -> tuple[float, float]:

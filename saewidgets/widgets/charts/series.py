@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from saewidgets.events import Metrics
+from saewidgets.events import UNIT_ROWS, Metrics
 from saewidgets.records import TrainingRecord
 
 Floats = npt.NDArray[np.float64]
@@ -165,9 +165,13 @@ class Series:
         return make_curve(x[valid], y[valid], smoothing, log=log_y) if valid.any() else EMPTY
 
     def joints(self, x_axis: str, end: float = math.inf) -> tuple[float, ...]:
-        """Where a run, or one before it, took over from another one."""
+        """Where a run, or one before it, took over from another one, and where its decoder rows got norm one, since a
+        curve may jump there."""
         which, moved = list(KEYS).index(x_axis), self._seconds if x_axis == "time" else 0.0
-        return tuple(joint[which] + moved for joint in self._joints if joint[which] + moved <= end)
+        found = [joint[which] + moved for joint in self._joints]
+        if (step := self.run.record.facts.get(UNIT_ROWS)) is not None:
+            found += self.x(x_axis)[self.column("step") >= step][:1].tolist()
+        return tuple(x for x in found if x <= end)
 
 
 def started(record: TrainingRecord) -> float:

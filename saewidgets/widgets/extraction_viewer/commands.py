@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field, SecretStr
 
+from saewidgets.config.names import shown_model
 from saewidgets.errors import ConfigError, NotFoundError, SAEWidgetsError, StateError
 from saewidgets.feature_records import ExtractionRecord, check_index
 from saewidgets.widgets.commands import (
@@ -415,13 +416,13 @@ class ViewerCommands(ImportCommands):
         record = self._model.readable(extraction_id)
         order = self._order(record, asked.query)
         keep = np.asarray(self._arrays(record).fired)[order] > 0
-        if asked.unlabelled:
-            keep &= np.isin(order, self._features.indices(record.id, show="unlabelled"))
-        indices = order[keep][: asked.limit].tolist() if asked.index is None else [asked.index]
         try:
             who = language_model(
                 self._workspace, asked.llm, model=asked.model, base_url=asked.base_url, key_env=asked.key_env, key=key
             )
+            if asked.unlabelled:
+                keep &= np.isin(order, self._features.unlabelled(record.id, who))
+            indices = order[keep][: asked.limit].tolist() if asked.index is None else [asked.index]
             return do(record.id, who, indices=indices, score=asked.score, price=asked.price, **more)
         except ConfigError as error:
             raise FieldsError({error.where or "": error.message}) from None
@@ -470,7 +471,7 @@ class ViewerCommands(ImportCommands):
             return Path(self._features.export_labels(record.id, named, indices=indices))
         names: dict[str, Any] = {}
         if what == "neuronpedia":  # people who mean to upload it name it themselves: ws.features.export
-            names = {"model_id": _slug(record.model), "sae_set": _slug(record.name)}
+            names = {"model_id": _slug(shown_model(record.model)), "sae_set": _slug(record.name)}
         return Path(self._features.export(record.id, cast(Any, what), path, indices=indices, **names))
 
     @slow_command

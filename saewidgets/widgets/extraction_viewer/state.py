@@ -8,6 +8,7 @@ from typing import Any, Literal
 from pydantic import ValidationError
 
 from saewidgets.config.extraction import ExtractionConfig
+from saewidgets.config.names import shown_model
 from saewidgets.config.validation import config_errors
 from saewidgets.errors import ConfigError, SAEWidgetsError, StateError
 from saewidgets.events import JobStatus
@@ -153,7 +154,7 @@ class ViewerModel(Model[messages.ViewerState]):
                     manifest,
                     id=record.id,
                     name=shorten(record.name, NAME_LENGTH),
-                    model=shorten(record.model, NAME_LENGTH),
+                    model=shorten(shown_model(record.model), NAME_LENGTH),
                     hook_name=shorten(record.hook_name, NAME_LENGTH),
                     dead=record.dead or 0,
                     labelled=features.counts(record.id)[0],
@@ -203,7 +204,7 @@ def card_of(
         record,
         name=shorten(record.name, NAME_LENGTH),
         source_label=name_of(SOURCES, record.source),
-        model=shorten(record.model, NAME_LENGTH),
+        model=shorten(shown_model(record.model), NAME_LENGTH),
         tokens_done=done,
         has_logits=has_logits,
         **place,
@@ -249,7 +250,7 @@ def choice_of(record: SAERecord, running: ExtractionRecord | None = None) -> mes
         record,
         name=shorten(record.name, NAME_LENGTH),
         source_label=name_of(SOURCES, record.source),
-        model=shorten(record.model, NAME_LENGTH) if record.model else None,
+        model=shorten(shown_model(record.model), NAME_LENGTH) if record.model else None,
         features_extracted=extracted,
         state="missing" if record.state == "missing" else "ok",
     )

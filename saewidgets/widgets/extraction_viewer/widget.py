@@ -20,6 +20,7 @@ from saewidgets.widgets.model import error_note
 from saewidgets.widgets.shell import Box, Part, checked_workspace
 from saewidgets.widgets.steering.widget import Steering
 from saewidgets.workspace import Workspace
+from saewidgets.workspace.lookup import find_id
 
 logger = logging.getLogger("saewidgets.widgets")
 
@@ -71,8 +72,8 @@ class ExtractionViewer(Box):
         self,
         ws: Workspace | None = None,
         *,
-        sae: str | None = None,
-        extraction: str | None = None,
+        sae: Any = None,
+        extraction: Any = None,
         view: Mapping[str, Any] | None = None,
         height: int = 640,
         theme: Literal["auto", "light", "dark"] = "auto",
@@ -93,7 +94,7 @@ class ExtractionViewer(Box):
         changed = self._changed
         self._start((part,), workspace.extractions.subscribe(changed), workspace.features.subscribe(changed))
 
-    def _begin(self, sae: str | None, extraction: str | None, view: Mapping[str, Any] | None) -> None:
+    def _begin(self, sae: Any, extraction: Any, view: Mapping[str, Any] | None) -> None:
         arguments = {"sae": sae, "extraction": extraction, "view": view}
         given = [name for name, value in arguments.items() if value is not None]
         if len(given) > 1:
@@ -101,7 +102,7 @@ class ExtractionViewer(Box):
         if view is not None:
             self._model.show(view_from(view))
         elif extraction is not None:
-            self._model.change(extraction_id=extraction)
+            self._model.change(extraction_id=find_id(self.workspace, ("extraction",), extraction, "extraction"))
         elif sae is not None:
             sae_id = self.workspace.saes.find(sae).id
             if not self._model.open_newest(sae_id):
@@ -138,8 +139,8 @@ class ExtractionViewer(Box):
         self._follow_model()
         self._wake()
 
-    def extract(self, sae: str) -> None:
-        """Open *Start extraction* with this SAE (its id or name) chosen. Raises `NotFoundError`: there is none."""
+    def extract(self, sae: Any) -> None:
+        """Open *Start extraction* with this SAE (its id, name or record) chosen. Raises `NotFoundError`."""
         self._model.change(dialog_sae=self.workspace.saes.find(sae).id)
         self._wake()
 

@@ -244,7 +244,7 @@ class LabelRequest(Wire):
     index: Index | None = None  # this feature; None: the first `limit` live ones of the list
     query: FeatureQuery = FeatureQuery()
     limit: Annotated[int, Field(ge=1)] = 100
-    unlabelled: bool = True  # of these only those without a label
+    unlabelled: bool = True  # of these only those that `Features.unlabelled` lists for the model
     score: bool = False
     price: tuple[float, float] | None = None  # of a million tokens in and out
     max_cost: float | None = None

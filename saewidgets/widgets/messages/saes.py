@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from saewidgets.records import LatentMatch
-from saewidgets.widgets.messages.wire import Index, Note, Setting, State, Wire
+from saewidgets.widgets.messages.wire import Deleted, Index, Note, Setting, State, Wire
 
 Source = Literal["trained", "huggingface", "gemma_scope", "local"]
 Layer = Annotated[int, Field(ge=0, lt=2**31)]
@@ -112,6 +112,7 @@ class SaeBrowserState(State):
     selected: tuple[SelectedSae, ...] = ()  # in the order in which they were checked
     export_formats: tuple[Choice, ...] = ()
     below: Literal["", Below] = ""  # what stands below, in place of the list
+    deleted: tuple[Deleted, ...] = ()  # SAEs whose deletion can be undone
     revealed: str | None = None  # the SAE that was asked for elsewhere: its details are to be open
 
 
@@ -188,6 +189,7 @@ class CardPreview(Wire):
     card: str
     account: str | None = None  # None: nobody is signed in, or the hub does not say
     exists: bool = False
+    asks_base: bool = False  # the SAE's model is a folder here, and its id on the hub is not given
 
 
 class TrainingFacts(Wire):

@@ -41,6 +41,7 @@ class SteeringRow(Wire):
     sae: str  # its name; drawn where there are several
     index: int
     label: str = ""
+    tokens: tuple[str, ...] = ()  # at which it peaks most often
     mode: Mode = "add_max"
     strength: float = 0.0
     a_max: float | None = None  # largest activation; None: not known (yet)
@@ -127,6 +128,7 @@ class SteeringHit(Wire):
 
     index: int
     label: str = ""
+    tokens: tuple[str, ...] = ()  # at which it peaks most often
 
 
 class SteeringHits(Wire):

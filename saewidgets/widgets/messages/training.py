@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from saewidgets.records import DeviceInfo, TemplateRecord
-from saewidgets.widgets.messages.wire import JobCard, Setting, State, Wire
+from saewidgets.widgets.messages.wire import Deleted, JobCard, Setting, State, Wire
 from saewidgets.workspace.training.advice import Advice
 
 Value = float | str | None  # non-finite ones are the strings "NaN", "Infinity", "-Infinity"; None: not measured
@@ -30,6 +30,7 @@ class Tile(Wire):
     ce_loss_score: Value = None
     dead: Value = None  # share, 0…1
     val_dead: Value = None  # in its place where the run ended before its dead window
+    ce_tokens: Value = None  # how many held-out tokens `ce_loss_score` is measured on
 
 
 class Card(JobCard):
@@ -153,6 +154,7 @@ class PanelState(State):
     devices: tuple[DeviceInfo, ...] = ()
     compare: CompareState | None = None  # shown in place of the list
     templates_revision: int = 0  # grows when templates changed, whoever changed them; the page asks for the list
+    deleted: tuple[Deleted, ...] = ()  # runs whose deletion can be undone
     sae_shown: str | None = None  # the SAE for which the SAE browser stands below, in place of all else
 
 
@@ -266,6 +268,7 @@ class CheckpointData(Wire):
     tokens: int
     fvu: float | None = None  # of the newest training batches
     val_fvu: float | None = None  # on held-out text, where it was measured at this very step
+    val_tokens: int | None = None  # how many tokens of it
     best_by: float | None = None  # what "best" goes by, where that is not FVU
     size_bytes: int
     saved_at: float

@@ -69,6 +69,13 @@ class Setting(Wire):
     label: str = ""  # what the form calls it
 
 
+class Deleted(Wire):
+    """A run or an SAE whose deletion can be undone."""
+
+    id: str
+    name: str
+
+
 class BulkResult(Wire):
     """What came of something that was asked of several runs or SAEs."""
 

@@ -8,8 +8,17 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, SecretStr
 
+from saewidgets.config.names import shown_model
 from saewidgets.errors import ConfigError, NotFoundError, SAEWidgetsError
-from saewidgets.widgets.commands import HubCommands, ImportCommands, command, in_page_words, slow_command, with_token
+from saewidgets.widgets.commands import (
+    HubCommands,
+    ImportCommands,
+    UndoCommands,
+    command,
+    in_page_words,
+    slow_command,
+    with_token,
+)
 from saewidgets.widgets.messages import saes as messages
 from saewidgets.widgets.messages.training import StartedRun
 from saewidgets.widgets.messages.wire import BulkResult
@@ -25,7 +34,7 @@ RepoId = Annotated[str, Field(min_length=1, max_length=300)]
 _PACKAGES = {"saewidgets": "With saewidgets", "sae_lens": "With SAELens"}
 
 
-class BrowserCommands(ImportCommands, HubCommands):
+class BrowserCommands(ImportCommands, HubCommands, UndoCommands):
     """See `Commands`."""
 
     _model: state.BrowserModel
@@ -132,27 +141,41 @@ class BrowserCommands(ImportCommands, HubCommands):
         return state.comparison_of(a, b, self._saes.compare(a.id, b.id, top=MATCHES))
 
     @command
-    def preview_card(self, sae_id: str, repo_id: RepoId, token: Token = None) -> Future[messages.CardPreview]:
+    def preview_card(
+        self, sae_id: str, repo_id: RepoId, license: str = "", base_model: str = "", token: Token = None
+    ) -> Future[messages.CardPreview]:
         """What would be published, by whom and where. Nothing is sent."""
 
         def look(token: str | None) -> messages.CardPreview:
-            found, card = None, self._saes.model_card(sae_id, repo_id)
+            found, about = None, self._about(sae_id, license, base_model)
+            card = self._saes.model_card(sae_id, repo_id, **about)
             with suppress(NotFoundError):
                 found = self._workspace.hub.repo_info(repo_id, token)
-            return messages.CardPreview(card=card, account=self._workspace.hub.account(token), exists=found is not None)
+            return messages.CardPreview(
+                card=card, account=self._workspace.hub.account(token), exists=found is not None,
+                asks_base=about["base_model"] == "",
+            )
 
         return self._ask_as(token, look)
 
     @command
     def publish_sae(
-        self, sae_id: str, repo_id: RepoId, private: bool = True, token: Token = None
+        self, sae_id: str, repo_id: RepoId, private: bool = True, license: str = "", base_model: str = "",
+        card: str | None = None, token: Token = None,
     ) -> Future[dict[Literal["url"], str]]:
-        """The address of the page."""
+        """The address of the page. `card` is the edited model card, None that of the preview."""
 
         def push(token: str | None) -> dict[str, str]:
-            return {"url": self._saes.push_to_hub(sae_id, repo_id, token=token, private=private)}
+            about = self._about(sae_id, license, base_model)
+            return {"url": self._saes.push_to_hub(sae_id, repo_id, token=token, private=private, card=card, **about)}
 
         return self._ask_as(token, push)
+
+    def _about(self, sae_id: str, license: str, base_model: str) -> dict[str, Any]:
+        """Licence and base model as typed; without the id of a model that is a folder the card names none."""
+        model = self._saes.get(sae_id).model or ""
+        base = base_model.strip() or ("" if shown_model(model) != model else None)
+        return {"license": license.strip() or "unknown", "base_model": base}
 
     def _ask_as(self, token: Token, call: Callable[[str | None], Any]) -> Future[Any]:
         """Ask the hub with a typed token, which is forgotten afterwards, or without one."""
@@ -176,10 +199,10 @@ class BrowserCommands(ImportCommands, HubCommands):
     def delete_saes(self, sae_ids: tuple[str, ...]) -> BulkResult:
         """Delete SAEs; failures are reported, and the others are deleted all the same."""
         if len(sae_ids) == 1:
-            self._saes.delete(sae_ids[0])
+            self._workspace.deletions.add(sae_ids[0])
             done = BulkResult(done=sae_ids)
         else:
-            done = self._each(sae_ids, self._saes.delete)
+            done = self._each(sae_ids, self._workspace.deletions.add)
         self._changed()
         return done
 

@@ -9,13 +9,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
+from saewidgets.config.names import shown_model
 from saewidgets.errors import NotFoundError
 from saewidgets.records import Comparison, SAERecord, TrainingRecord
 from saewidgets.render.labels import ARCHITECTURES, FORMATS, SOURCES, WRITTEN_FORMATS, name_of, sae_label, site_label
-from saewidgets.render.numbers import duration, metric, size, tokens
+from saewidgets.render.numbers import MINUS, duration, metric, size, tokens
 from saewidgets.widgets.messages import saes as messages
 from saewidgets.widgets.messages.wire import Setting
-from saewidgets.widgets.model import Model
+from saewidgets.widgets.model import Model, deleted_of
 from saewidgets.widgets.values import NAME_LENGTH, finite, settings_of, shorten
 from saewidgets.workspace import Workspace
 from saewidgets.workspace.folders import files_note
@@ -69,7 +70,7 @@ def card_of(record: SAERecord, *, has_files: bool = True) -> messages.SaeCard:
         name=shorten(record.name, NAME_LENGTH),
         source_label=name_of(SOURCES, record.source),
         canonical=bool(record.metadata.get("canonical")),
-        model=shorten(record.model, NAME_LENGTH) if record.model else None,
+        model=shorten(shown_model(record.model), NAME_LENGTH) if record.model else None,
         hook_name=shorten(record.hook_name, NAME_LENGTH) if record.hook_name else None,
         site=shorten(site_label(record.hook_name), 120),
         architecture=shorten(architecture_words(record), 120),
@@ -212,10 +213,11 @@ def histogram_of(data: Any, title: str, x_label: str, what: str, digits: int = 3
 
 
 def _is_logarithmic(edges: Sequence[float]) -> bool:
-    """Bins of equal width on a logarithmic axis, over at least two powers of ten."""
-    if len(edges) < 3 or edges[0] <= 0 or edges[-1] < 100 * edges[0]:
+    """Bins of equal width on a logarithmic axis, and not on a linear one."""
+    if len(edges) < 3 or edges[0] <= 0:
         return False
-    return math.isclose(edges[1] / edges[0], edges[-1] / edges[-2], rel_tol=0.05)
+    grows = math.isclose(edges[1] / edges[0], edges[-1] / edges[-2], rel_tol=0.05)
+    return grows and not math.isclose(edges[1] - edges[0], edges[-1] - edges[-2], rel_tol=0.05)
 
 
 def short(value: float | None, digits: int = 3) -> str:
@@ -224,6 +226,8 @@ def short(value: float | None, digits: int = 3) -> str:
         return "–"
     if value == 0:
         return "0"
+    if value < 0:
+        return MINUS + short(-value, digits)
     if abs(value) < 1e-3 or abs(value) >= 1e6:
         mantissa, exponent = f"{value:.1e}".split("e")
         return f"{mantissa}e{int(exponent)}"
@@ -304,9 +308,10 @@ def training_facts(record: TrainingRecord) -> messages.TrainingFacts:
         ("Hook name", record.hook_name),
         ("Tokens", f"{tokens(record.tokens_done)} of {tokens(record.tokens_total)}"),
         ("Time", duration(record.seconds_running) if record.seconds_running else ""),
-        *((label, metric(name, finite(latest.get(name)))) for name, label in (
-            ("loss", "Loss"), ("val_l0", "L0 (held out)"), ("l0", "L0 (training)"), ("val_fvu", FVU_HELD_OUT),
-            ("fvu", FVU_TRAINING), ("ce_loss_score", "CE recovered"),
+        *((label, _measured(latest, name, sample)) for name, label, sample in (
+            ("loss", "Loss", None), ("val_l0", "L0 (held out)", "val_tokens"), ("l0", "L0 (training)", None),
+            ("val_fvu", FVU_HELD_OUT, "val_tokens"), ("fvu", FVU_TRAINING, None),
+            ("ce_loss_score", "CE recovered", "ce_tokens"),
         ) if latest.get(name) is not None),
     ]  # fmt: skip
     return messages.TrainingFacts(
@@ -315,6 +320,12 @@ def training_facts(record: TrainingRecord) -> messages.TrainingFacts:
         facts=tuple(messages.SaeFact(label=label, value=shorten(str(value), 300)) for label, value in rows if value),
         settings=config_rows(record.config),
     )
+
+
+def _measured(latest: Mapping[str, Any], name: str, sample: str | None) -> str:
+    """The newest value of a metric, with the number of tokens that it is measured on where that is recorded."""
+    number = latest.get(sample) if sample is not None else None
+    return metric(name, finite(latest.get(name))) + (f" ({number:,.0f} tokens)" if number else "")
 
 
 PAGE = 50  # cards; a page of them is some 30 kB of state
@@ -391,9 +402,16 @@ class BrowserModel(Model[messages.SaeBrowserState]):
         total = saes.count()[0] if filters else matching
         missing = not_imported(self.workspace)
         offset = min(query.offset, (max(0, matching - 1) // PAGE) * PAGE)
-        records = saes.list(**filters, sort=query.sort, limit=PAGE, offset=offset)
+        deleted = self.workspace.deletions.pending()
+        listed = saes.list(**filters, sort=query.sort, limit=PAGE, offset=offset)
+        records = [record for record in listed if record.id not in deleted]
+        hidden = deleted_of(deleted, saes=True)
+        matching -= len(listed) - len(records)
+        total -= len(hidden)
         shown = {record.id: record for record in records}
-        now = {i: selected_of(shown[i]) if i in shown else self.look_up(i) for i in self.selected}
+        chosen = [i for i in self.selected if i not in deleted]
+        now = {i: selected_of(shown[i]) if i in shown else self.look_up(i) for i in chosen}
+        now |= {i: None for i in self.selected if i in deleted}
         with self._lock:
             if self._state.query is query and offset != query.offset:  # the last page became empty
                 self._put({"query": query.model_copy(update={"offset": offset})})
@@ -403,7 +421,7 @@ class BrowserModel(Model[messages.SaeBrowserState]):
                 {
                     "selected": tuple(sae for sae in checked if sae is not None), "cards": cards,
                     "matching": matching, "matching_bytes": matching_bytes, "total": total,
-                    "facets": facets_of(facets, query), "not_imported": missing,
+                    "facets": facets_of(facets, query), "not_imported": missing, "deleted": hidden,
                 }
             )  # fmt: skip
 

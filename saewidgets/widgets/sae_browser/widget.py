@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 import traitlets as t
 
-from saewidgets.errors import ConfigError
+from saewidgets.errors import ConfigError, NotFoundError
 from saewidgets.records import SAERecord
 from saewidgets.render import Html
 from saewidgets.render.static_views import saes_page
@@ -82,9 +82,10 @@ class SAEBrowser(Box):
         sae_id: str | None = proposal["value"]
         if sae_id is None or self._follows:
             return sae_id
-        if self._model.look_up(sae_id) is None:
-            raise ConfigError(f"There is no SAE {sae_id!r} in this workspace.", where="selected")
-        return sae_id
+        try:
+            return self._model.workspace.saes.get(sae_id).id
+        except NotFoundError as error:
+            raise ConfigError(error.what, where="selected", hint=error.hint) from error
 
     @t.observe("selected")
     def _chosen_in_python(self, change: Any) -> None:
@@ -92,8 +93,8 @@ class SAEBrowser(Box):
             self._model.select([] if change["new"] is None else [change["new"]])
             self._wake()
 
-    def show(self, sae_id: str) -> None:
-        """Check this SAE alone, open its details and bring it into view, whatever the filters are.
+    def show(self, sae_id: Any) -> None:
+        """Check this SAE (its id, name or record) alone, open its details and bring it into view despite the filters.
 
         Raises:
             NotFoundError: there is no such SAE.

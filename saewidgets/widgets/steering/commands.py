@@ -70,14 +70,16 @@ class SteeringCommands(Commands):
     ) -> dict[Literal["key"], str]:
         """Add a feature. Its largest activation follows in the state."""
         record = self._workspace.saes.get(sae_id)
-        name = label or label_of(self._workspace, record.id, index)
-        return {"key": self.add_feature(record, index, None, "add_max", None, name)}
+        return {"key": self.add_feature(record, index, None, "add_max", None, label)}
 
     def add_feature(
         self, record: Any, index: int, strength: float | None, mode: str, a_max: float | None, label: str
     ) -> str:
         """Add a feature and look for its largest activation and, if None was given, its strength; its row's key."""
-        key = self._model.add(record, index, strength=strength, mode=mode, a_max=a_max, label=label)
+        known, tokens = label_of(self._workspace, record.id, index)
+        key = self._model.add(
+            record, index, strength=strength, mode=mode, a_max=a_max, label=label or known, tokens=tokens
+        )
         row = self._model.row(key)
         if row is not None and row.a_max is None and not row.pending:
             self.measure(key)
@@ -146,6 +148,11 @@ class SteeringCommands(Commands):
         self._wake()
 
     @command
+    def steering_reset(self) -> None:
+        self._model.reset()
+        self._wake()
+
+    @command
     def steering_choose(self, sae_id: str) -> None:
         self._model.choose(sae_id)
         self._wake()
@@ -170,11 +177,15 @@ class SteeringCommands(Commands):
             if index >= record.d_sae:
                 note = f"There is no feature {plain}: {record.name} has {record.d_sae:,}."
             else:
-                hits = (messages.SteeringHit(index=index, label=label_of(self._workspace, record.id, index)),)
+                label, tokens = label_of(self._workspace, record.id, index)
+                hits = (messages.SteeringHit(index=index, label=label, tokens=tokens),)
         elif words:
             try:
                 found = self._workspace.features.list(sae_id=record.id, search=words, limit=HITS)
-                hits = tuple(messages.SteeringHit(index=each.index, label=each.label or "") for each in found)
+                hits = tuple(
+                    messages.SteeringHit(index=each.index, label=each.label or "", tokens=each.top_tokens)
+                    for each in found
+                )
                 note = "" if hits else "No label has these words."
             except (NotFoundError, StateError) as error:  # nothing was extracted: there are no labels
                 note = error.what

@@ -48,11 +48,32 @@ class SteeringModel(Model[messages.SteeringState]):
     def choose(self, sae_id: str) -> None:
         record = self.workspace.saes.get(sae_id)
         with self._lock:
-            self._put({"sae_id": record.id})
+            self._use_sae(record.id)
+
+    def _use_sae(self, sae_id: str) -> None:
+        """Look features up in this SAE; a sweep of another one is no longer shown."""
+        if sae_id != self._state.sae_id and not self.running:
+            self._forget("sweep")
+        self._put({"sae_id": sae_id})
+
+    def _forget(self, *kinds: messages.What) -> None:
+        for kind in kinds:
+            self._results.pop(kind, None)
+            self._put({"generated" if kind == "generate" else "swept": 0})
+
+    def reset(self) -> None:
+        """No features, no texts, and the settings of a new widget. Raises `StateError` while it writes."""
+        with self._lock:
+            if self.running:
+                raise StateError("It is writing.", hint="Press Stop first.")
+            self._unset = set()
+            self._forget("generate", "sweep")
+            self._put({"rows": (), "settings": messages.SteeringSettings(), "gauge": messages.Gauge()})
+            self.change_run(status="idle", texts=(), problem=None)
 
     def add(
         self, record: Any, index: int, *, strength: float | None = None, mode: str = "add_max",
-        a_max: float | None = None, label: str = "",
+        a_max: float | None = None, label: str = "", tokens: Sequence[str] = (),
     ) -> str:
         """The key of its row, also where it was there; without a strength it gets one as soon as that is known."""
         check_index(index, record.d_sae, owner=record.name)
@@ -64,16 +85,20 @@ class SteeringModel(Model[messages.SteeringState]):
                 raise StateError(f"There are {MOST_ROWS} features already.", hint="Remove one first.")
             added = messages.SteeringRow.model_validate(
                 {"key": f"f{next(self._keys)}", "sae_id": record.id, "sae": record.name, "index": index,
-                 "label": label, "mode": mode, "strength": STRENGTH if strength is None else strength, "a_max": a_max,
+                 "label": label, "tokens": tuple(tokens), "mode": mode,
+                 "strength": STRENGTH if strength is None else strength, "a_max": a_max,
                  "basis": "as given" if a_max is not None else ""}
             )  # fmt: skip
             if strength is None:
                 self._unset.add(added.key)
-            self._put({"rows": (*self.rows, added), "sae_id": record.id})
+            self._use_sae(record.id)
+            self._put({"rows": (*self.rows, added)})
         return added.key
 
     def remove(self, key: str) -> None:
         with self._lock:
+            if self.result("sweep")[2] == key and not self.running:
+                self._forget("sweep")
             self._put({"rows": tuple(row for row in self.rows if row.key != key)})
 
     def update_row(self, key: str, **changes: Any) -> None:
@@ -217,8 +242,9 @@ class SteeringModel(Model[messages.SteeringState]):
                 self._put({"gauge": messages.Gauge(ratio=ratio, over=over)})
 
 
-def label_of(workspace: Workspace, sae_id: str, index: int) -> str:
-    """The label of a feature in the workspace; "" if it has none, or is unknown."""
+def label_of(workspace: Workspace, sae_id: str, index: int) -> tuple[str, tuple[str, ...]]:
+    """The label of a feature in the workspace ("" if it has none, or is unknown), and its top tokens."""
     with suppress(NotFoundError, StateError):  # no extraction yet: there are no labels
-        return str(workspace.features.get(f"feat_{sae_id}_{index}").label or "")
-    return ""
+        record = workspace.features.get(f"feat_{sae_id}_{index}")
+        return str(record.label or ""), record.top_tokens
+    return "", ()

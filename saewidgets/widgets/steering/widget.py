@@ -9,7 +9,7 @@ from saewidgets.render.static_views import steering_page
 from saewidgets.widgets.messages.steering import SteeringSettings
 from saewidgets.widgets.shell import Part, Shell, checked_workspace
 from saewidgets.widgets.steering.commands import SteeringCommands
-from saewidgets.widgets.steering.state import SteeringModel, label_of
+from saewidgets.widgets.steering.state import SteeringModel
 from saewidgets.workspace import Workspace
 
 
@@ -44,7 +44,7 @@ class Steering(Shell, Part):
         self,
         ws: Workspace | None = None,
         *,
-        sae: str | None = None,
+        sae: Any = None,
         features: Sequence[Any] = (),
         prompt: str = "",
         on_browse: Callable[[], object] | None = None,
@@ -66,8 +66,7 @@ class Steering(Shell, Part):
         self.on_browse, self.on_close = on_browse, on_close
         self._commands = SteeringCommands(self)
         for record, each in begin:
-            label = each.label or label_of(workspace, record.id, each.index)
-            self._commands.add_feature(record, each.index, each.strength, each.mode, each.a_max, label)
+            self._commands.add_feature(record, each.index, each.strength, each.mode, each.a_max, each.label)
         super().__init__("steering", self._commands, theme=theme, height=height)
         self._start((self,), workspace.subscribe_saes(self._changed))
 
@@ -92,11 +91,11 @@ class Steering(Shell, Part):
         """The last `SteeringResult` of a sweep, or None."""
         return self._model.result("sweep")[1]
 
-    def add(self, sae: str, index: int, strength: float | None = None, mode: str = "add_max") -> None:
+    def add(self, sae: Any, index: int, strength: float | None = None, mode: str = "add_max") -> None:
         """Add a feature; one that is already there stays as it is.
 
         Args:
-            sae: its SAE: an id, a beginning of it, or its name.
+            sae: its SAE: an id, a beginning of it, its name, or its record.
             index: its number.
             strength: None takes the one of `ws.steering.suggest`, at which text changes and stays text; with another
                 mode than ``"add_max"`` there is none, and it is 1.
@@ -108,12 +107,11 @@ class Steering(Shell, Part):
         given = 1.0 if strength is None else strength
         [(known, each)] = self.workspace.steering.resolve([(sae, index, given, mode)])
         record = self.workspace.steering.record(known.id)
-        label = label_of(self.workspace, record.id, each.index)
         chosen = None if strength is None and each.mode == "add_max" else each.strength
-        self._commands.add_feature(record, each.index, chosen, each.mode, None, label)
+        self._commands.add_feature(record, each.index, chosen, each.mode, None, each.label)
 
-    def choose(self, sae: str) -> None:
-        """Look features up in this SAE (its id, a beginning of it, or its name); those that were added stay.
+    def choose(self, sae: Any) -> None:
+        """Look features up in this SAE (its id, a beginning of it, its name, or its record); those added stay.
 
         Raises:
             NotFoundError: there is no such SAE.

@@ -15,9 +15,10 @@ from saewidgets.config.training import with_former_defaults
 from saewidgets.errors import StateError
 from saewidgets.events import JobStatus
 from saewidgets.render.labels import choice_label
-from saewidgets.widgets.commands import Commands, FieldsError, Table, command
+from saewidgets.widgets.commands import Commands, FieldsError, Table, UndoCommands, command
 from saewidgets.widgets.messages import training as messages
 from saewidgets.widgets.messages.wire import BulkResult, Index
+from saewidgets.widgets.training_panel.code import code_of
 from saewidgets.widgets.training_panel.compare import setting_rows, settings_of_run
 from saewidgets.widgets.training_panel.form import form_data, transcoders
 from saewidgets.widgets.training_panel.state import BEST, HELD_OUT, PanelModel, checkpoint_rows, store_row, template_row
@@ -32,7 +33,6 @@ VERBS: dict[str, Callable[[Any], Any]] = {  # of a run, and most of a group
     "import": methodcaller("import_to_saes"),
     "checkpoint": methodcaller("checkpoint_now"),
     "retry": methodcaller("retry"),
-    "delete": methodcaller("delete"),
 }
 
 
@@ -81,7 +81,7 @@ class ChartCommands(Commands):
         return Table(count, tuple(columns), tuple(column.tobytes() for column in cut))
 
 
-class PanelCommands(ChartCommands):
+class PanelCommands(ChartCommands, UndoCommands):
     """The form, runs, comparisons and templates."""
 
     def __init__(self, panel: Any) -> None:
@@ -152,9 +152,15 @@ class PanelCommands(ChartCommands):
 
     @command
     def run_action(self, action: messages.Action, training_id: str) -> messages.StartedRun:
-        done = VERBS[action](self._trainings.get(training_id))
+        do: Callable[[Any], Any] = self._delete if action == "delete" else VERBS[action]
+        done = do(self._trainings.get(training_id))
         self._changed()
         return messages.StartedRun(training_id=done.id if action == "retry" else training_id)
+
+    @command
+    def run_code(self, training_id: str) -> dict[Literal["text"], str]:
+        """Code that starts this run again."""
+        return {"text": code_of(self._trainings.get(training_id).record, self._workspace)}
 
     @command
     def rename(self, training_id: str, name: str) -> None:
@@ -197,7 +203,7 @@ class PanelCommands(ChartCommands):
             ids = tuple(sorted(ids, key=lambda training_id: training_id not in waiting))
         elif action == "resume":  # as they were begun; the list has the newest first
             ids = tuple(sorted(ids))
-        do = VERBS[action]
+        do = self._delete if action == "delete" else VERBS[action]
         try:
             if action == "retry":
                 return self._retry(ids)
@@ -224,10 +230,21 @@ class PanelCommands(ChartCommands):
     def group_action(self, action: messages.GroupActionName, group_id: str) -> dict[Literal["group_id"], str]:
         """Do something to all runs of a job at once; the group that it concerns (`retry`: the new one)."""
         try:
-            done = VERBS[action](self._trainings.group(group_id))
+            group = self._trainings.group(group_id)
+            if action == "delete":
+                for run in group.runs:
+                    self._delete(run)
+            done = group if action == "delete" else VERBS[action](group)
         finally:
             self._changed()
         return {"group_id": done.id if action == "retry" else group_id}
+
+    def _delete(self, run: Any) -> None:
+        """Delete a run so that it can be undone; what has not begun has nothing to lose, and must not begin."""
+        if run.record.status is JobStatus.QUEUED:
+            run.delete()
+        else:
+            self._workspace.deletions.add(run.id)
 
     @command
     def rename_group(self, group_id: str, name: str) -> None:

@@ -36,14 +36,13 @@ def scope_of(record: TrainingRecord) -> str:
     return "\n".join((record.model, record.hook_name, str(record.config.get("hook_name_out") or "")))
 
 
-_NEVER_FIRED = "Never fired (held-out text)"
+_NEVER_FIRED = "Never fired"
 # label, value, what it is written as, which is best, what runs share in which it means the same
 _RESULTS: tuple[tuple[str, Callable[..., Any], str, Callable[..., float] | None, Callable[..., object]], ...] = (
     ("FVU", partial(measured, name="fvu"), "fvu", min, scope_of),
     ("L0", partial(measured, name="l0"), "l0", None, scope_of),
     ("CE recovered", partial(measured, name="ce_loss_score"), "ce_loss_score", max, scope_of),
     ("Loss", partial(measured, name="loss"), "loss", None, scope_of),  # of other losses: no best one
-    # As the card has it: what fired in none of a few held-out tokens need not be dead.
     ("Dead", lambda record: record.latest.get("dead"), "dead", min,
      lambda record: (scope_of(record), dead_window_of(record))),
     (_NEVER_FIRED, lambda record: tile_values(record)["val_dead"], "dead", min, scope_of),

@@ -56,7 +56,8 @@ EMPTY = {
     "optimizer.lr_decay_steps": "20 %", "optimizer.sparsity_warm_up_steps": "5 %, at most 10,000",
     "targets.fvu": "no target", "targets.mse": "no target", "targets.l0_min": "no bound", "targets.l0_max": "no bound",
     "activations.exclude_token_ids": "none", "activations.seqpos_slice": "all",
-    "evaluation.every_steps": "up to ten times per run", "evaluation.tokens": "up to 16,384",
+    "evaluation.every_steps": "up to ten times per run", "evaluation.tokens": "16,384, or 8,192",
+    "evaluation.ce_tokens": "as 5 % of the time allow",
     "checkpoints.every_steps": "ten times per run",
 }  # fmt: skip
 # What has no effect without another setting: its name, and the value that it needs (or not, `!=`) unless any will do.

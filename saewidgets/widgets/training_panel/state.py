@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from saewidgets.config.names import shown_model
 from saewidgets.events import JobStatus, LogLine, Metrics, Progress
 from saewidgets.records import ActivationStoreRecord, CheckpointRecord, TemplateRecord, TrainingRecord
 from saewidgets.render.labels import architecture_label, choice_label
@@ -19,7 +20,8 @@ from saewidgets.widgets.charts.charts import slots_for
 from saewidgets.widgets.charts.drawing import SLOTS
 from saewidgets.widgets.charts.series import ChartedRun, earlier_runs
 from saewidgets.widgets.messages.training import Card, ChartState, CheckpointData, PanelState, StoreRow, Tile, YAxis
-from saewidgets.widgets.model import Devices, Model, place_of
+from saewidgets.widgets.messages.wire import Deleted
+from saewidgets.widgets.model import Devices, Model, deleted_of, place_of
 from saewidgets.widgets.training_panel.compare import compare_state, scope_of
 from saewidgets.widgets.values import finite, job_fields, number
 from saewidgets.workspace import Workspace
@@ -42,6 +44,7 @@ class PanelModel(Model[PanelState]):
         self._cards: dict[str, tuple[Any, ...]] = {}  # what each is drawn from, and the card
         self._measured: dict[str, list[Metrics]] = {}  # events since the charts were drawn last
         self._missed: set[str] = set()  # the catalog holds more of these than their events brought
+        self._deleted: tuple[Deleted, ...] = ()
         self._loaded = False
         self._shows_all = False
         self._chart = ChartState()
@@ -145,11 +148,13 @@ class PanelModel(Model[PanelState]):
     # --------------------------------------------------------------------------------------------- reading
 
     def _read(self) -> None:
-        found = {record.id: record for record in self.workspace.trainings.list()}
+        deleted = self.workspace.deletions.pending()
+        found = {record.id: record for record in self.workspace.trainings.list() if record.id not in deleted}
         places = {i: place_of(self.workspace, record) for i, record in found.items()}
         with self._lock:
             before, last = self._records, self._read_last
             self._places = places
+            self._deleted = deleted_of(deleted, saes=False)
             self._read_last = found
             self._records = dict(sorted(found.items(), key=lambda item: item[1].created_at, reverse=True))
             known = found.keys() & before.keys()
@@ -226,6 +231,7 @@ class PanelModel(Model[PanelState]):
         return {
             "cards": cards,
             "total": len(records),
+            "deleted": self._deleted,
             "jobs": len({record.job_id or record.group_id or record.id for record in records}),
             "charts": self._chart,
             "devices": self.devices.found,
@@ -266,8 +272,8 @@ def for_footer(state: PanelState) -> PanelState:
 
 
 BEST = "checkpoints.best_metric"
-HELD_OUT = {"fvu": "val_fvu", "mse": "val_mse", "ce_loss_score": "ce_loss_score"}
-"""Metrics that are measured on held-out text, and what they are recorded as."""
+HELD_OUT = {"fvu": "val_fvu", "mse": "val_mse", "ce_loss_score": "ce_loss_score", "tokens": "val_tokens"}
+"""Metrics that are measured on held-out text and the number of its tokens, and what they are recorded as."""
 
 
 def card_of(
@@ -279,6 +285,7 @@ def card_of(
     hopeless = record.error is not None and not record.error.resumes
     return Card.of(
         record,
+        model=shown_model(record.model),
         hook_name_out=record.config.get("hook_name_out"),
         stored=dict(record.config.get("corpus") or {}).get("kind") == "activations",
         architecture=architecture_label(record.config.get("sae", {}), record.architecture),
@@ -320,6 +327,7 @@ def checkpoint_rows(
             best="best" in record.kinds,
             fvu=finite(record.metrics.get("fvu")),
             val_fvu=finite(held_out.get("fvu")),
+            val_tokens=int(held_out["tokens"]) if "tokens" in held_out else None,
             best_by=None if best_metric == "fvu" else finite(chosen.get(best_metric)),
             saved_at=record.created_at,
         )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import ipywidgets
 import traitlets as t
 
-from saewidgets.errors import ConfigError
+from saewidgets.errors import ConfigError, NotFoundError
 from saewidgets.events import JobStatus
 from saewidgets.render import Html, runs_page
 from saewidgets.widgets.charts.charts import Charts
@@ -98,12 +98,11 @@ class TrainingPanel(Box):
         return self._model.selected
 
     @selected.setter
-    def selected(self, training_ids: Iterable[str]) -> None:
-        ids = [training_ids] if isinstance(training_ids, str) else list(training_ids)
-        known = {record.id for record in self._model.records(ids)}
-        unknown = [training_id for training_id in ids if training_id not in known]
-        if unknown:
-            raise ConfigError(f"There is no training {unknown[0]!r} in this workspace.", where="selected")
+    def selected(self, runs: Iterable[Any]) -> None:
+        try:
+            ids = [self.workspace.trainings.get(run).id for run in ([runs] if isinstance(runs, str) else runs)]
+        except NotFoundError as error:
+            raise ConfigError(error.what, where="selected", hint=error.hint) from error
         self._model.select(ids)
         self._wake()
 

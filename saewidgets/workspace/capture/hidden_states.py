@@ -35,7 +35,7 @@ def look_at_states(path: Path | str) -> StatesFile:
         tensors = dict(read_header(path).tensors)
     else:
         found = read_pickled(path)
-        tensors = {name: info for name, info in found.header().tensors.items() if not info.turned}
+        tensors = {name: info for name, info in found.header(besides=None).tensors.items() if not info.turned}
         said = found.plain().get("layer_idx")
         layer = said if isinstance(said, int) and not isinstance(said, bool) and 0 <= said < 10_000 else None
     name = _KEY if _KEY in tensors else next(iter(tensors)) if len(tensors) == 1 else None

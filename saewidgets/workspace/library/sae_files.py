@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from saewidgets.catalog import new_sae_id
-from saewidgets.config.names import free_name, one_name, storable
-from saewidgets.durable import storage_errors
+from saewidgets.config.names import free_name, one_name, storable, without_paths
+from saewidgets.durable import storage_errors, whole_file
 from saewidgets.errors import (
     CatalogError,
     ConfigError,
@@ -273,6 +273,19 @@ def import_training(workspace: Workspace, training_id: str) -> SAERecord:
         workspace, fill, existing, what=record.name, name=record.name, source="trained", model=one_name(record.model),
         hook_name=record.hook_name, layer=layer_of(record.hook_name), training_id=record.id,
     )
+
+
+def hide_paths(folder: Path, names: Mapping[str, str] | None = None) -> None:
+    """Replace the paths in the JSON files of a folder that leaves this machine, see `without_paths`. Files without a
+    path stay unchanged."""
+    for file in folder.rglob("*.json"):
+        try:
+            data = json.loads(file.read_bytes())
+        except ValueError:
+            continue  # not a configuration
+        if (hidden := without_paths(data, names)) != data:
+            with whole_file(file) as new:  # not written in place: the file may be the library's own, hard-linked
+                new.write(json.dumps(hidden, indent=2))
 
 
 def _is_current(sae: SAERecord, record: TrainingRecord) -> bool:

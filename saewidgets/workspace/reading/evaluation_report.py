@@ -84,6 +84,8 @@ class EvaluationReport(Mapping[str, float]):
         read = ("Text", f"{text}: {self.n_tokens:,} tokens in contexts of {self.context_size or 0:,}")
         if self.store_id is not None:
             read = ("Rows", f"{text}: {self.n_tokens:,} stored activations of {self.store_id}")
+        if (predictions := self.metrics.get("ce_tokens")) is not None:
+            read = (read[0], f"{read[1]}; cross-entropy of {predictions:,.0f} predictions")
         return [
             ("SAE", f"{self.architecture}, {self.d_in:,} → {self.d_sae:,}"),
             ("Model", f"{self.model or 'not known'}, {hook}"),

@@ -24,6 +24,7 @@ from saewidgets.features.store.query import LatentNote, LatentNotes, find
 from saewidgets.jobs import Listeners
 from saewidgets.records import Records
 from saewidgets.workspace.live import LiveCache, LiveSAE
+from saewidgets.workspace.lookup import Ref
 from saewidgets.workspace.subjects import KnownSAE, find_subject
 
 if TYPE_CHECKING:
@@ -76,8 +77,8 @@ class FeatureAccess:
         self._newest: Any = lru_cache(_REMEMBERED)(lambda origin, d_sae: [(0.0, {}, None)])  # see `_noted`
         self._order = lru_cache(_REMEMBERED)(find)
 
-    def view(self, wanted: str | None, *, open_store: bool = True) -> View:
-        """The view of an id: of an extraction, an SAE (also its name) or a training. Raises `NotFoundError`, and
+    def view(self, wanted: Ref | None, *, open_store: bool = True) -> View:
+        """The view of an extraction, an SAE or a training. Raises `NotFoundError`, and
         `ConfigError` if nothing was named."""
         if not wanted:
             raise ConfigError("No SAE is named.", where="sae_id", hint="Give sae_id or extraction_id.")
@@ -86,8 +87,6 @@ class FeatureAccess:
             record = catalog.extractions.get(wanted)
             origin = Origin(record.sae_id, record.training_id)
             return View(origin, record.d_sae, record, extractions.open(record.id) if open_store else None)
-        if not wanted.startswith(("sae_", "train_")):
-            wanted = self._workspace.saes.find(wanted).id
         origin = self.rows.origin(wanted)
         latest = extractions.latest(wanted)
         here = latest is not None and open_store and (
@@ -99,8 +98,8 @@ class FeatureAccess:
     def list(
         self,
         *,
-        sae_id: str | None = None,
-        extraction_id: str | None = None,
+        sae_id: Ref | None = None,
+        extraction_id: Ref | None = None,
         search: str = "",
         show: str = "all",
         sort: str = "index",
@@ -124,28 +123,28 @@ class FeatureAccess:
         return Records(self._records(view, page), FeatureRecord)
 
     def indices(
-        self, wanted: str, *, search: str = "", show: str = "all", sort: str = "index", descending: bool = False
+        self, wanted: Ref, *, search: str = "", show: str = "all", sort: str = "index", descending: bool = False
     ) -> npt.NDArray[np.int64]:
         """The numbers of all features that match, in order; arguments as of `list`. The last few are remembered."""
         return self._find(self.view(wanted), search, show, sort, descending)
 
-    def records(self, wanted: str, indices: Iterable[int]) -> Records[FeatureRecord]:
+    def records(self, wanted: Ref, indices: Iterable[int]) -> Records[FeatureRecord]:
         """These features, in the order given, without their `labels`. Raises `ConfigError` if the SAE has no such
         feature."""
         view = self.view(wanted)
         return Records(self._records(view, [check_index(index, view.d_sae) for index in indices]), FeatureRecord)
 
-    def get(self, feature_id: str, *, extraction_id: str | None = None) -> FeatureRecord:
+    def get(self, feature_id: Ref, *, extraction_id: Ref | None = None) -> FeatureRecord:
         """One feature with all its labels; numbers are those of the newest extraction, or of the one that is named.
         Raises `NotFoundError`."""
         view, index = self._place(feature_id, extraction_id)
         return self.whole(view, index)
 
-    def feature(self, wanted: str, index: int) -> FeatureRecord:
+    def feature(self, wanted: Ref, index: int) -> FeatureRecord:
         """The same, by the id of the SAE, training or extraction and the number of the latent."""
         return self.whole(self._latent(wanted, index), index)
 
-    def data(self, extraction_id: str, index: int) -> FeatureData:
+    def data(self, extraction_id: Ref, index: int) -> FeatureData:
         """All that an extraction knows of a latent: histogram, examples by intervals, counts. Raises `ConfigError` if
         there is no such latent, and `NotFoundError` if the text that was read is gone."""
         from saewidgets.features.store.feature_data import feature_data  # torch: seconds to import
@@ -153,7 +152,7 @@ class FeatureAccess:
         return feature_data(self._workspace.extractions.open(extraction_id), index)
 
     def examples(
-        self, feature_id: str, *, extraction_id: str | None = None, limit: int | None = None
+        self, feature_id: Ref, *, extraction_id: Ref | None = None, limit: int | None = None
     ) -> Records[ExampleRecord]:
         """Text on which a feature fires: its top examples, then those sampled from intervals of its activations. Raises
         `NotFoundError` if there is no such feature, or it was not extracted."""
@@ -173,11 +172,11 @@ class FeatureAccess:
         """The few examples that a label was made from; they stay when the extraction is deleted."""
         return Records(self.rows.evidence(label.id), ExampleRecord)
 
-    def counts(self, wanted: str) -> tuple[int, int]:
+    def counts(self, wanted: Ref) -> tuple[int, int]:
         """How many features have a label, and how many a star."""
         return self.rows.count(self.view(wanted, open_store=False).origin)
 
-    def revision(self, wanted: str) -> float:
+    def revision(self, wanted: Ref) -> float:
         """Grows when a label, star or note of the SAE changes, in whichever process."""
         return self.rows.revision(self.view(wanted, open_store=False).origin)
 
@@ -191,7 +190,7 @@ class FeatureAccess:
         self._newest.cache_clear()
         self._order.cache_clear()
 
-    def run_on(self, sae_id: str, text: str, *, model: Any = None, tokenizer: Any = None) -> PromptReading:
+    def run_on(self, sae_id: Ref, text: str, *, model: Any = None, tokenizer: Any = None) -> PromptReading:
         """Which features fire on a text, token by token.
 
         The first time loads the model and the SAE; they are kept for a while. It runs between the batches of a job
@@ -212,7 +211,7 @@ class FeatureAccess:
         return replace(reading, labels=labels, note=view.note(reading.note))
 
     def on_feature(
-        self, wanted: str, index: int, text: str, *, model: Any = None, tokenizer: Any = None
+        self, wanted: Ref, index: int, text: str, *, model: Any = None, tokenizer: Any = None
     ) -> TextReading:
         """One feature on a text, token by token; arguments and errors as of `run_on`."""
         from saewidgets.workspace.reading.token_reading import read_one  # torch: seconds to import
@@ -222,7 +221,7 @@ class FeatureAccess:
         reading = read_one(self.live, opened, text, index, self._prepend_bos(view))
         return replace(reading, note=view.note(reading.note))
 
-    def context(self, extraction_id: str, index: int, position: int) -> TextReading:
+    def context(self, extraction_id: Ref, index: int, position: int) -> TextReading:
         """The whole context around an example of a feature, whose peak has this stream position. Without its model
         (`complete` is false) activations are those near it. Raises `ConfigError` if there is no such position."""
         from saewidgets.workspace.reading.token_reading import read_context  # torch: seconds to import
@@ -232,7 +231,7 @@ class FeatureAccess:
         return replace(reading, note=view.note(reading.note)) if reading.complete else reading
 
     def loss_effect(
-        self, wanted: str, index: int, *, position: int | None = None, text: str | None = None, token: int | None = None
+        self, wanted: Ref, index: int, *, position: int | None = None, text: str | None = None, token: int | None = None
     ) -> LossEffect:
         """What a feature adds to the model's loss on the token after one: the loss as it is minus the loss with the
         feature ablated at that one token (the rest of the hidden state stays). Negative: it helps. Loads the model.
@@ -255,7 +254,7 @@ class FeatureAccess:
             ids, at = place_on(opened, text, token, self._prepend_bos(view))
         return loss_at(self.live, opened, index, ids, at)
 
-    def logits(self, wanted: str, index: int, n: int = 10) -> LogitsRecord:
+    def logits(self, wanted: Ref, index: int, n: int = 10) -> LogitsRecord:
         """The `n` next tokens that a feature makes most and least likely; loads the model.
 
         Where that cannot be done, or would be done with other weights than the extraction was made with, they come from
@@ -278,14 +277,14 @@ class FeatureAccess:
         effects = computed_effects(opened.sae, opened.model.head, opened.model.text, n)
         return _record(index, self.live.run(opened, lambda: effects(index)), n, old)
 
-    def similar(self, wanted: str, index: int, n: int = 10) -> Records[RelatedRecord]:
+    def similar(self, wanted: Ref, index: int, n: int = 10) -> Records[RelatedRecord]:
         """The `n` features whose decoder directions are nearest to that of a feature; loads the SAE."""
         from saewidgets.features.logit_effects import similar  # torch: seconds to import
 
         view = self._latent(wanted, index)
         return self._related(view, similar(self.live.sae(self._subject(view)), index, n))
 
-    def coactive(self, wanted: str, index: int, n: int = 10) -> tuple[Records[RelatedRecord], int]:
+    def coactive(self, wanted: Ref, index: int, n: int = 10) -> tuple[Records[RelatedRecord], int]:
         """The `n` features that fire together with a feature most beyond chance, and its firings in the sample. Raises
         `StateError` if it was not extracted."""
         from saewidgets.features.store.feature_data import coactive  # torch: seconds to import
@@ -302,7 +301,7 @@ class FeatureAccess:
         effects = stored_effects(store) if store is not None else None
         return _record(index, effects(index), n, f"From stored tables: {why}") if effects is not None else None
 
-    def can_read(self, wanted: str) -> str:
+    def can_read(self, wanted: Ref) -> str:
         """Why live readings are not possible here; ``""`` if they are, as far as is known without loading."""
         view = self.view(wanted, open_store=False)
         try:
@@ -331,7 +330,7 @@ class FeatureAccess:
     def _place(self, feature_id: str, extraction_id: str | None) -> tuple[View, int]:
         owner, index = split_feature_id(feature_id)
         view = self.view(owner if extraction_id is None else extraction_id)
-        if extraction_id is not None and owner not in (view.origin.sae_id, view.origin.training_id):
+        if extraction_id is not None and owner not in (view.origin.sae_id, view.origin.training_id, extraction_id):
             raise ConfigError(
                 f"{extraction_id} is an extraction of another SAE.", where="extraction_id",
                 hint=f"Choose one of ws.extractions.for_sae({owner!r}).",

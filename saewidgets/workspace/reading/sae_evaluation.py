@@ -42,9 +42,10 @@ from saewidgets.workspace.corpora import located
 from saewidgets.workspace.folders import TOKENS
 from saewidgets.workspace.library.statistics import density_histogram
 from saewidgets.workspace.live import LiveCache
+from saewidgets.workspace.lookup import find_id, is_ref
 from saewidgets.workspace.reading.evaluation_report import EvaluationReport
 from saewidgets.workspace.subjects import CONTEXT, KnownSAE, device_here, files_of, find_subject, unlisted_subject
-from saewidgets.workspace.training.run import Run, TrainingGroup
+from saewidgets.workspace.training.run import TrainingGroup
 
 if TYPE_CHECKING:
     from saewidgets.workspace.workspace import Workspace
@@ -374,11 +375,9 @@ def _same_model(one: str, other: str) -> bool:
 
 
 def _find(workspace: Workspace, what: Any) -> tuple[KnownSAE, Load]:
-    if isinstance(what, Run):
-        what = what.id
-    if isinstance(what, str) and not take.whole_text(what, "what").strip():
-        raise ConfigError("The id of the SAE is empty.", where="what", hint="Give an id or a name.")
-    if isinstance(what, str) and (known := _known_id(workspace, what)) is not None:
+    if isinstance(what, str):
+        take.whole_text(what, "what")
+    if (known := _known_id(workspace, what)) is not None:
         subject = find_subject(workspace, known)
         path = files_of(workspace, subject)
         return subject, lambda device: load_sae(path, device=device)
@@ -390,15 +389,13 @@ def _find(workspace: Workspace, what: Any) -> tuple[KnownSAE, Load]:
     return unlisted_subject(what), lambda device: what
 
 
-def _known_id(workspace: Workspace, wanted: str) -> str | None:
-    """The id of an SAE or a training of this workspace; None for a path or a repository."""
-    if wanted.startswith("train_"):
-        return workspace.trainings.get(wanted).id
+def _known_id(workspace: Workspace, what: Any) -> str | None:
+    """The id of an SAE or a training of this workspace; None for a path, a repository, or an SAE itself."""
+    if not is_ref(what):
+        return None
     try:
-        return workspace.saes.find(wanted).id
-    except NotFoundError as no_sae:
-        with suppress(NotFoundError):
-            return workspace.trainings.get(wanted).id
-        if "/" in wanted or "\\" in wanted or os.path.lexists(wanted):
+        return find_id(workspace, ("sae", "training"), what, "what")
+    except NotFoundError:
+        if "/" in what or "\\" in what or os.path.lexists(what):
             return None
-        raise no_sae from None
+        raise

@@ -15,7 +15,6 @@ import torch
 from saewidgets.config.arguments import readable
 from saewidgets.errors import ConfigError, SAEWidgetsError
 from saewidgets.evaluation.place import fitting_point
-from saewidgets.features.store.feature_data import pieces
 from saewidgets.features.store.layout import WINDOW
 from saewidgets.features.store.read import FeatureStore
 from saewidgets.lm import capture, evaluating, special_tokens
@@ -198,7 +197,7 @@ def read_context(
         values = _stored(store, index, position - offset)
     first = int(offset > 0 and int(ids[0]) in store.special_ids)  # the BOS is not text that comes before
     return TextReading(
-        index=index, ids=ids[first:], pieces=tuple(pieces(store, ids[first:])), counted=counted[first:],
+        index=index, ids=ids[first:], pieces=tuple(store.pieces(ids[first:])), counted=counted[first:],
         activations=values[first:], note=note, seconds=time.perf_counter() - begun, position=position,
         peak=offset - first, complete=complete,
     )

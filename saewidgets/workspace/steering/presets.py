@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 from saewidgets.config import SteeringConfig, arguments
 from saewidgets.durable import storage_errors
 from saewidgets.errors import ConfigError, FormatError, NotFoundError, StateError
-from saewidgets.records import Records
+from saewidgets.records import Records, Shown
 from saewidgets.workspace.checked import checks_arguments
+from saewidgets.workspace.lookup import find_id
 from saewidgets.workspace.subjects import find_subject
 
 if TYPE_CHECKING:
@@ -25,8 +26,8 @@ FOLDER = "presets/steering"
 _MOST = 1000  # files that a list reads
 
 
-@dataclass(frozen=True, slots=True)
-class PresetRecord:
+@dataclass(frozen=True, slots=True, repr=False)
+class PresetRecord(Shown):
     """A preset as the list shows it."""
 
     name: str
@@ -60,10 +61,12 @@ class Presets:
             raise StateError(f"There is a preset {name!r}.", where="name", hint="Choose another name, or replace it.")
         if any(feature.sae is None for feature in config.features):
             raise ConfigError("A feature does not say which SAE it belongs to.", where="features", hint="Set its sae.")
-        ids = dict.fromkeys(each.sae or "" for each in config.features)
+        ids = [find_id(self._workspace, ("sae", "training"), each.sae, "features") for each in config.features]
+        features = [each.model_dump() | {"sae": sae} for each, sae in zip(config.features, ids, strict=True)]
+        config = config.replace(features=features)
         saes = tuple(
             PresetSAE(id=one.id, name=one.name, model=one.model, hook_name=one.hook_name, d_sae=one.d_sae)
-            for one in (find_subject(self._workspace, sae) for sae in ids)
+            for one in (find_subject(self._workspace, sae) for sae in dict.fromkeys(ids))
         )
         save_preset(SteeringPreset(name=name, saes=saes, config=config), path)
         return self._read(path)
@@ -76,10 +79,10 @@ class Presets:
         """The number of presets; no file is read."""
         return len(self._files())
 
-    def load(self, name: str) -> SteeringConfig:
-        """The settings of a preset, with the ids that its SAEs have in this workspace: one with another id counts as
-        the same if its name, hook point and width are. Raises `NotFoundError` if the preset or one of its SAEs is not
-        there, and `FormatError` if the file is damaged."""
+    def load(self, name: str | PresetRecord) -> SteeringConfig:
+        """The settings of a preset (its name or record), with the ids that its SAEs have in this workspace: one with
+        another id counts as the same if its name, hook point and width are. Raises `NotFoundError` if the preset or
+        one of its SAEs is not there, and `FormatError` if the file is damaged."""
         from saewidgets.steering import load_preset  # torch: seconds to import
 
         preset = load_preset(self._find(name))
@@ -91,7 +94,7 @@ class Presets:
         ]
         return preset.config.replace(features=features)
 
-    def delete(self, name: str) -> None:
+    def delete(self, name: str | PresetRecord) -> None:
         """Remove a preset. Raises `NotFoundError` if there is none of this name."""
         path = self._find(name)
         with storage_errors("The preset cannot be deleted", path, "Check the permissions of the workspace."):
@@ -108,8 +111,9 @@ class Presets:
         digest = hashlib.sha256(name.encode()).hexdigest()[:10]
         return self._folder / f"{readable or 'preset'}-{digest}.json"
 
-    def _find(self, name: str) -> Path:
-        name = arguments.name(name, "the name of a preset")
+    def _find(self, preset: str | PresetRecord) -> Path:
+        named = preset.name if isinstance(preset, PresetRecord) else preset
+        name = arguments.name(named, "the name of a preset")
         path = self._path(name)
         if path.is_file() and not path.is_symlink():
             return path

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from saewidgets.config import DemoCorpus, SteeringConfig, SteeringFeature, TextCorpus
 from saewidgets.config.arguments import readable
@@ -29,6 +29,7 @@ from saewidgets.errors import ConfigError, SAEWidgetsError, StateError
 from saewidgets.feature_records import ExtractionRecord, check_index
 from saewidgets.records import SAERecord
 from saewidgets.workspace.checked import checks_arguments
+from saewidgets.workspace.lookup import Ref, find_id
 from saewidgets.workspace.steering.presets import Presets
 from saewidgets.workspace.subjects import KnownSAE, files_of, find_subject
 from saewidgets.workspace.user_models import canonical, missing
@@ -98,6 +99,8 @@ class _Features(Config):
 class Steering:
     """Steering in a workspace. Features name their SAE as `subject` finds it."""
 
+    NAMED: ClassVar = dict.fromkeys(("sae_id", "wanted", "sae"), ("sae", "training"))
+
     def __init__(self, workspace: Workspace) -> None:
         self._workspace, self._live = workspace, workspace.features.live
         self.presets = Presets(workspace)
@@ -106,14 +109,12 @@ class Steering:
 
     # ------------------------------------------------------------------------------------------------ find
 
-    def subject(self, wanted: str) -> KnownSAE:
+    def subject(self, wanted: Ref) -> KnownSAE:
         """The SAE of an id, a beginning of one or a name; of a training the one that was imported from it, else the one
         that it has left. Raises `NotFoundError` if there is none."""
-        ws = self._workspace
-        found = ws.trainings.get(wanted) if wanted.startswith("train_") else ws.saes.find(wanted)
-        return find_subject(ws, ws.catalog.features.origin(found.id).id)
+        return find_subject(self._workspace, self._workspace.catalog.features.origin(wanted).id)
 
-    def record(self, wanted: str) -> SAERecord:
+    def record(self, wanted: Ref) -> SAERecord:
         """As `subject`, of the library. Raises `StateError` for a training whose SAE is not there."""
         subject = self.subject(wanted)
         if subject.of_training:
@@ -123,7 +124,7 @@ class Steering:
             )
         return self._workspace.saes.get(subject.id)
 
-    def maximum(self, sae_id: str, index: int) -> LargestActivation:
+    def maximum(self, sae_id: Ref, index: int) -> LargestActivation:
         """The largest activation of a feature, from the newest extraction of its SAE (see `subject`), else estimated
         (seconds). Raises `ConfigError` if the SAE has no such feature, `NotFoundError` or `StateError` if there is no
         such SAE, or its model cannot be loaded."""
@@ -131,7 +132,7 @@ class Steering:
         check_index(index, subject.d_sae, owner=subject.name)
         return self._maxima(subject, [index], lambda: self._live.open(subject).model.lm)[index]
 
-    def suggest(self, sae_id: str, index: int) -> StrengthSuggestion:
+    def suggest(self, sae_id: Ref, index: int) -> StrengthSuggestion:
         """A strength to begin with for mode ``add_max``: the change is a moderate part of the hidden state, so that
         text changes and stays text. The rule is in `docs/steering.md`.
 
@@ -156,7 +157,7 @@ class Steering:
     # ------------------------------------------------------------------------------------------------ generate
 
     def steer(
-        self, model: Any, features: Sequence[Any], prompt: str, *, sae: str | None = None, tokenizer: Any = None,
+        self, model: Any, features: Sequence[Any], prompt: str, *, sae: Ref | None = None, tokenizer: Any = None,
         swept: int = 0, stop: Callable[[], bool] | None = None, on_token: Callable[[TokenEvent], None] | None = None,
         **settings: Any,
     ) -> SteeringResult:
@@ -216,7 +217,7 @@ class Steering:
             pass
         return result
 
-    def tokens(self, sae_id: str, prompt: str, *, prepend_bos: bool = True, chat: bool = False) -> list[PromptToken]:
+    def tokens(self, sae_id: Ref, prompt: str, *, prepend_bos: bool = True, chat: bool = False) -> list[PromptToken]:
         """The tokens that positions count, of the model of an SAE. Raises as `maximum`, and `ConfigError` if the prompt
         is empty or the model has no chat template."""
         # Torch: seconds to import.
@@ -263,16 +264,17 @@ class Steering:
 
         return 0.0 if steering.changes_nothing else self._between(lm, forward)
 
-    def resolve(self, features: Sequence[Any], sae: str | None = None) -> list[tuple[KnownSAE, WantedFeature]]:
+    def resolve(self, features: Sequence[Any], sae: Ref | None = None) -> list[tuple[KnownSAE, WantedFeature]]:
         """Features as `Workspace.steer` takes them, each with its SAE; nothing is loaded. Raises `ConfigError` or
         `NotFoundError` where a feature is not one, or its SAE is not there."""
         rows = [fields | {"sae": fields["sae"] or sae} for fields in feature_fields(features)]
         for number, fields in enumerate(rows):
-            if not isinstance(fields["sae"], str):
+            if fields["sae"] is None:
                 raise ConfigError(
                     "The feature does not say which SAE it belongs to.", where=f"features.{number}.sae",
                     hint="Write (sae_id, index, strength) or (sae_id, index, strength, mode), or name it as sae=….",
                 )
+            fields["sae"] = find_id(self._workspace, self.NAMED["sae"], fields["sae"], f"features.{number}.sae")
         wanted = _Features.from_data({"features": rows}).features
         subjects = {name: self.subject(name) for name in dict.fromkeys(each.sae or "" for each in wanted)}
         found = [(subjects[each.sae or ""], each) for each in wanted]
@@ -280,7 +282,7 @@ class Steering:
             check_index(each.index, subject.d_sae, f"features.{number}.index", subject.name)
         return found
 
-    def is_loaded(self, sae_id: str) -> bool:
+    def is_loaded(self, sae_id: Ref) -> bool:
         return self._live.has_model(self.subject(sae_id))
 
     def unload(self) -> None:
@@ -291,7 +293,7 @@ class Steering:
 
     @contextmanager
     def attached(
-        self, model: Any, features: Sequence[Any], *, sae: str | None = None, tokenizer: Any = None, **settings: Any
+        self, model: Any, features: Sequence[Any], *, sae: Ref | None = None, tokenizer: Any = None, **settings: Any
     ) -> Iterator[Attached]:
         """Steer `model` inside a ``with`` block; see `Workspace.steered`."""
         # Torch: seconds to import.

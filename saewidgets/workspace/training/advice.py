@@ -16,7 +16,7 @@ from saewidgets.config.sae import Penalised, usual_target
 from saewidgets.config.sparsity import STEERED_STEPS, coefficient_name
 from saewidgets.config.training import usual_rate
 from saewidgets.events import JobStatus
-from saewidgets.records import TrainingRecord
+from saewidgets.records import Shown, TrainingRecord
 from saewidgets.render.numbers import metric, tokens
 from saewidgets.workspace.training.estimates import config_of, dead_window_of
 from saewidgets.workspace.training.run_tables import measured, newest
@@ -38,8 +38,8 @@ POINTS = 20  # fewer values say nothing about a curve
 HISTORY = ("loss", "fvu")  # what of the recorded metrics is looked at
 
 
-@dataclass(frozen=True, slots=True)
-class Advice:
+@dataclass(frozen=True, slots=True, repr=False)
+class Advice(Shown):
     """One thing to change: what it is about, what was found, what to change and to what, why that helps; ``"warning"``
     where something is wrong, ``"info"`` where it could be better. `changes` are the same as settings, for
     `config.replace(**changes)`; empty where no single value can be named."""

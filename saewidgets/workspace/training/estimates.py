@@ -9,7 +9,8 @@ import shutil
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, replace
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ from saewidgets.errors import ConfigError
 from saewidgets.events import JobStatus
 from saewidgets.records import DeviceInfo, JobRecord, TrainingRecord
 from saewidgets.settings import SLEEP_SOON, free_memory, machine_memory, spins
-from saewidgets.training.estimate import ModelSize, estimate_together, evaluation_share, model_flops, sae_flops
+from saewidgets.training.estimate import SPARSE, ModelSize, estimate_together, evaluation_share, model_flops, sae_flops
 from saewidgets.workspace.capture.stored_corpus import store_of
 
 if TYPE_CHECKING:
@@ -28,9 +29,15 @@ if TYPE_CHECKING:
 
 _PROBE_SECONDS = 0.2
 _PROBE_SIZE = {"cpu": 1024, "cuda": 4096}
-# Share of the speed of a product that a whole run reaches, operations counted as `training.estimate` does: runs of the
-# demo model on a CPU reached 0.5 (BatchTopK) to 0.8 (standard) while training. Not yet compared on CUDA.
-EFFICIENCY = 0.6
+_PROBES = 3
+_RECENT_RUNS = 50  # among which one is looked for that tells how fast training is
+_alike = attrgetter(  # what runs on one model and device have in common if one tells how fast the other is
+    "model_dtype", "precision", "model_device", "model_compile", "activations.buffer_device", "activations.read_ahead",
+    "parallel",
+)  # fmt: skip
+# Share of the speed of a product that the language model and the steps reach, operations counted as `training.estimate`
+# does: forwards of four models on a CPU reached 0.71 to 0.87, steps 0.4 (TopK) to 0.8 (standard). Not compared on CUDA.
+FORWARD_EFFICIENCY, STEP_EFFICIENCY = 0.75, 0.4
 
 
 def devices() -> tuple[DeviceInfo, ...]:
@@ -53,21 +60,22 @@ def devices_of_jobs(workspace: Workspace) -> tuple[DeviceInfo, ...]:
 
 
 _measuring = threading.Lock()  # two checks at once would disturb each other's measurement
-_measured: dict[tuple[str, str], tuple[float, bool]] = {}
+_measured: dict[tuple[str, str], tuple[float, int]] = {}
 
 
 def speed(device: str, dtype: str, busy: bool) -> float:
-    """Operations per second of matrix products, measured once per device and dtype; again where it was `busy` then."""
+    """Operations per second of matrix products on a device: the best of some probes, one per call while it is not
+    `busy`, as other programs can only slow a product down."""
     with _measuring:
-        rate, was_busy = _measured.get((device, dtype), (0.0, True))
-        if rate == 0.0 or (was_busy and not busy):
-            rate = matrix_rate(device, dtype)
-            _measured[device, dtype] = (rate, busy)
-        return rate
+        best, probes = _measured.get((device, dtype), (0.0, 0))
+        if best == 0.0 or (probes < _PROBES and not busy):
+            best = max(best, matrix_rate(device, dtype))
+            _measured[device, dtype] = (best, probes + (not busy))
+        return best
 
 
 def matrix_rate(device: str, dtype: str, seconds: float = _PROBE_SECONDS) -> float:
-    """Operations per second of square matrix products on a device, measured for about `seconds`."""
+    """Operations per second of the fastest of the square matrix products on a device that take about `seconds`."""
     import torch  # seconds to import
 
     kind = device.split(":")[0]
@@ -84,30 +92,90 @@ def matrix_rate(device: str, dtype: str, seconds: float = _PROBE_SECONDS) -> flo
         return time.perf_counter() - begin
 
     with torch.no_grad():
-        first = product()  # loads the kernel
-        spent, count = (first, 1) if first > seconds else (0.0, 0)
+        best = spent = product()  # loads the kernel
+        count = 0
         while spent < seconds and count < 1000:
-            spent += product()
+            best = min(best, last := product())
+            spent += last
             count += 1
-    return 2.0 * size**3 * count / max(spent, 1e-9)
+    return 2.0 * size**3 / max(best, 1e-9)
+
+
+@dataclass(frozen=True, slots=True)
+class Costs:
+    """Seconds of a run: before training, per token that the model computes, and per token of all trainings' steps."""
+
+    start: float
+    fill: float
+    step: float
+    basis: str  # the origin of these numbers, for the reader
+
+    def seconds(self, config: TrainingConfig) -> float:
+        """Of a run without its evaluations. The model computes whole windows, and what the scale is measured on."""
+        tokens = config.steps * config.batch_size
+        window = config.batch_size * max(1, round(config.activations.shuffle_tokens / config.batch_size))
+        measured = config.activations.norm_tokens if config.activations.is_measured else 0
+        computed = math.ceil(tokens / window) * window + max(0, measured - window)
+        return self.start + self.fill * computed + self.step * tokens
+
+
+def costs_together(
+    workspace: Workspace, configs: Sequence[TrainingConfig], model: ModelSize, device: str
+) -> Costs | None:
+    """The costs of trainings that share one forward: those of a completed run on the same model and device, else by the
+    speed of products in their number formats; both by the operations of the deepest forward and of all steps."""
+    if workspace.settings.places:
+        return None
+    first, sparse = configs[0], device == "cpu"
+    forward = max(model_flops(config, model) for config in configs)
+    steps = sum(sae_flops(config, model.d_model, sparse=sparse) for config in configs)
+    if (known := _completed_run(workspace, first, device)) is not None:
+        record, config, costs = known
+        fill = costs.get("fill", 0.0) * forward / (model_flops(config, model) or 1.0)
+        step = costs["step"] * steps / sae_flops(config, model.d_model, sparse=sparse)
+        return Costs(costs["start"], fill, step, f"measured in {record.name}")
+    busy = bool(load_of(workspace, device)[0])
+    try:
+        fill = forward / speed(first.model_device or device, first.model_dtype, busy)
+        step = steps / speed(device, first.precision, busy)
+    except RuntimeError:  # no memory left on the device, or no such product there: the run itself will say which
+        return None
+    return Costs(0.0, fill / FORWARD_EFFICIENCY, step / STEP_EFFICIENCY, "estimated")
+
+
+def _completed_run(
+    workspace: Workspace, config: TrainingConfig, device: str
+) -> tuple[TrainingRecord, TrainingConfig, Mapping[str, float]] | None:
+    """The newest run that tells how fast such a training is, if possible of the same architecture, or at least with the
+    same kernels; its settings and costs."""
+    lane, stored = workspace.manager.lane(device), config.corpus.kind == "activations"
+    best, nearness = None, -1
+    for record in workspace.catalog.trainings.list(status=JobStatus.COMPLETED, limit=_RECENT_RUNS):
+        costs, other = record.facts.get("costs"), config_of(record)
+        if other is None or not isinstance(costs, Mapping) or "step" not in costs:
+            continue
+        names = {config.model, str(Path(config.model).expanduser().absolute())}
+        is_alike = record.group_id is None and record.lane == lane and record.model in names
+        is_alike = is_alike and (other.corpus.kind == "activations") == stored and ("fill" in costs or stored)
+        if not is_alike or _alike(config) != _alike(other):
+            continue
+        ours, theirs = config.sae.architecture, other.sae.architecture
+        near = (ours == theirs) + ((ours in SPARSE) == (theirs in SPARSE))
+        if near > nearness:
+            best, nearness = (record, other, costs), near
+    return best
 
 
 def rate_together(
     workspace: Workspace, configs: Sequence[TrainingConfig], model: ModelSize, device: str
 ) -> float | None:
-    """Tokens per second that trainings which share one forward reach, each of them, evaluations counted: the deepest
-    forward and every autoencoder's step, at the speed of products in their number formats."""
-    if workspace.settings.places:
-        return None
-    busy, first, sparse = bool(load_of(workspace, device)[0]), configs[0], device == "cpu"
-    forward = max(model_flops(config, model) for config in configs)
-    steps = sum(sae_flops(config, model.d_model, sparse=sparse) for config in configs)
-    try:
-        seconds = forward / speed(first.model_device or device, first.model_dtype, busy)
-        seconds += steps / speed(device, first.precision, busy)
-    except RuntimeError:  # no memory left on the device, or no such product there: the run itself will say which
-        return None
-    return EFFICIENCY / seconds / (1 + evaluation_share(configs, model, sparse=sparse))
+    """Tokens per second that trainings which share one forward reach, each of them, evaluations counted."""
+    costs = costs_together(workspace, configs, model, device)
+    return None if costs is None else 1 / (costs.fill + costs.step) / (1 + _share(configs, model, device))
+
+
+def _share(configs: Sequence[TrainingConfig], model: ModelSize, device: str) -> float:
+    return evaluation_share(configs, model, sparse=device == "cpu")
 
 
 def config_of(record: TrainingRecord) -> TrainingConfig | None:
@@ -183,9 +251,14 @@ def estimate_runs(
         whole.append(config.replace(**full))  # "cuda" is the first one
     configs, config = whole, whole[0]
     size = ModelSize(facts.parameters, facts.d_model, facts.n_layers, facts.vocab_size, not facts.is_encoder)
-    rate = rate_together(workspace, configs, size, device.id)
+    costs = costs_together(workspace, configs, size, device.id)
+    share = _share(configs, size, device.id)
+    rate = None if costs is None else 1 / (costs.fill + costs.step) / (1 + share)
     widths = {name: facts.d_in(name) for each in configs for name in each.hook_names}
     found = estimate_together(configs, size, widths, rate=rate, device=device.id)
+    if costs is not None and found.seconds is not None:
+        trained = config.steps * config.batch_size * (costs.fill + costs.step)
+        found = replace(found, seconds=costs.seconds(config) + share * trained, basis=costs.basis)
     ahead = 0 if workspace.settings.places else sum(load_of(workspace, device.id))  # how a cluster queues is its own
     disk_free = shutil.disk_usage(workspace.folder).free
     warnings = []

@@ -53,7 +53,8 @@ _CORPUS_HINTS = {
     "hub": "from the Hugging Face hub; no more of it is read than the run needs",
 }
 # A rule about two fields says nothing while the other one has no value of its own.
-_DEPENDS_ON = {"tokens": "batch_size", "gradient_accumulation": "batch_size", "sae.k": "sae.d_sae"}
+_DEPENDS_ON = {"tokens": "batch_size", "gradient_accumulation": "batch_size", "sae.k": "sae.d_sae",
+               "sae.d_sae": "sae.k"}
 _IN_THE_NAME = ("model", "hook_name", "sae", "sae.architecture", "sae.k")
 
 

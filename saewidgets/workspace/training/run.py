@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from saewidgets.config import TrainingConfig, arguments
+from saewidgets.config.names import shown_model
 from saewidgets.errors import ConfigError, NotFoundError, SAEWidgetsError, StateError
 from saewidgets.events import JobStatus, Progress
 from saewidgets.jobs.states import JobCommand, plan
@@ -126,12 +127,12 @@ class Run(JobHandle[TrainingRecord]):
         frame["time"] = pd.to_datetime(frame["time"], unit="s", utc=True)
         return frame.astype({"step": "int64", "tokens": "int64"})
 
-    def advice(self) -> list[Advice]:
+    def advice(self) -> Records[Advice]:
         """What to change, the gravest first; empty when nothing stands out. See `saewidgets.workspace.training.advice`.
 
         ``run.config.replace(**advice.changes)`` is the configuration with a piece of advice taken.
         """
-        return advise(self.record, self._workspace.trainings.metric_columns(self.id, HISTORY))
+        return Records(advise(self.record, self._workspace.trainings.metric_columns(self.id, HISTORY)), Advice)
 
     def checkpoints(self) -> Records[CheckpointRecord]:
         """Checkpoints on disk, oldest first. Raises `NotFoundError` if the run was deleted."""
@@ -297,7 +298,7 @@ class Run(JobHandle[TrainingRecord]):
     def _facts(self, record: TrainingRecord) -> dict[str, str]:
         known = "dead" if "dead" in record.latest else "val_dead"  # the run may be shorter than its dead window
         return {
-            "Model and hook": f"{record.model} · {record.hook_name}",
+            "Model and hook": f"{shown_model(record.model)} · {record.hook_name}",
             "Autoencoder": f"{record.architecture} · d_sae {record.d_sae:,}",
             "Tokens": f"{record.tokens_done:,} of {record.tokens_total:,}, step {record.step:,}",
             **{name: f"{record.latest[name]:.4g}" for name in ("loss", "l0", "fvu", known) if name in record.latest},

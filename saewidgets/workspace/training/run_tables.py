@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 OF_EVERY_RUN = frozenset({
     "loss", "mse", "l0", "fvu", "dead", "lr", "grad_norm", "tokens_per_second",
-    "val_fvu", "val_l0", "val_mse", "val_dead", "ce_loss_score",
+    "val_fvu", "val_l0", "val_mse", "val_dead", "val_tokens", "ce_loss_score", "ce_tokens",
 })  # fmt: skip
 """Metrics that a run may measure later, or never: `dead` takes a window of tokens, ``val_…`` an evaluation."""
 

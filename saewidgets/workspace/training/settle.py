@@ -18,6 +18,8 @@ from saewidgets.errors import ConfigError, NotFoundError
 from saewidgets.settings import resolve_device
 from saewidgets.workspace.capture.stored_corpus import settings_of_store
 from saewidgets.workspace.corpora import is_reference, located
+from saewidgets.workspace.lookup import find_id
+from saewidgets.workspace.training.estimates import load_of
 from saewidgets.workspace.user_models import UserModel, place_of
 
 if TYPE_CHECKING:
@@ -34,7 +36,23 @@ def settle(
     if begins:
         settled = [with_pretrained(workspace, config) for config in settled]
     require_fit(settled, held)
+    if held is None and not isinstance(settled[0].corpus, ActivationCorpus):
+        _require_free_memory(workspace, settled)
     return settled
+
+
+def _require_free_memory(workspace: Workspace, configs: Sequence[TrainingConfig]) -> None:
+    """Refuse what fits the machine but not its free memory, if it would start at once. On a GPU the run itself does."""
+    first = configs[0]
+    if workspace.settings.places or first.device != "cpu" or any(load_of(workspace, first.device)):
+        return
+    # Torch: seconds to import.
+    from saewidgets.lm.model_config import stated_sizes
+    from saewidgets.training.member import require_room
+
+    if (width := stated_sizes(first.model, revision=first.model_revision).d_model) is not None:
+        for config in configs:
+            require_room(config, width, None, first.device)
 
 
 def from_caller(
@@ -124,11 +142,12 @@ def with_pretrained(workspace: Workspace, config: TrainingConfig) -> TrainingCon
 
 
 def _locate(workspace: Workspace, named: str) -> tuple[str, Path, str]:
-    if named.startswith("train_"):
-        run = workspace.trainings.get(named)
-        return run.id, run.sae_path, run.record.name
     try:
-        record = workspace.saes.find(named)
+        found = find_id(workspace, ("sae", "training"), named, "from_pretrained")
+        if found.startswith("train_"):
+            run = workspace.trainings.get(found)
+            return run.id, run.sae_path, run.record.name
+        record = workspace.saes.get(found)
     except NotFoundError as error:
         path = arguments.path(named, "from_pretrained", "the SAE to start from")
         if path.exists():

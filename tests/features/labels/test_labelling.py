@@ -15,8 +15,10 @@ from saewidgets.features.labels import (
     FeatureEvidence,
     Label,
     LabelOptions,
+    LLMAnswerError,
     Message,
     MissingKeyError,
+    NoFundsError,
     Price,
     echo,
     label_features,
@@ -74,13 +76,14 @@ def test_failures_stay_with_their_latent_and_are_asked_again() -> None:
     def answer(messages: list[Message]) -> str:
         if "queen" in messages[-1]["content"]:
             raise ValueError("bad Bearer abcdef123 \ud800")
-        return "no tag" if "whale" in messages[-1]["content"] else named(messages)
+        return "It fires on\ntwo\0 things." if "whale" in messages[-1]["content"] else named(messages)
 
     run = label_features(range(5), answer, Fixed(*WORDS))
     assert [x.index for x in run.labels] == [0, 4]
     errors = {x.index: x.error for x in run.failures}
     assert errors[1] == "ValueError: bad … ?"
-    assert "EXPLANATION" in errors[3]
+    assert errors[3].endswith("it says: It fires on↵two[U+0000] things.")
+    assert run.failures[1].description == "It fires on\ntwo[U+0000] things."
     fixed = label_features(range(5), named, Fixed(*WORDS), existing=[*run.labels, *run.failures], model="answer")
     assert [x.index for x in fixed.labels] == [1, 3]
     assert fixed.same == [0, 4]
@@ -203,6 +206,57 @@ def test_what_ends_a_run() -> None:
     assert 5 <= len(run.failures) <= 8
     assert len(run.failures) + len(run.left) == 100
     assert run.failures[0].error == "ConnectionError: down"
+
+
+def test_answers_that_were_paid_for_are_kept() -> None:
+    """Those under way when the account runs dry, and those that are there when the run is interrupted."""
+    together = threading.Barrier(4, timeout=10)
+
+    def poor(messages: list[Message]) -> str:
+        together.wait()
+        if "king" in messages[-1]["content"]:
+            raise NoFundsError("The account is empty.")
+        time.sleep(0.2)
+        return named(messages)
+
+    done: list[Label] = []
+    words = ("king", "queen", "whale", "ship", "ant", "bee")
+    with pytest.raises(NoFundsError):
+        label_features(range(6), poor, Fixed(*words), on_label=done.append, concurrency=4)
+    assert sorted(label.index for label in done) == [1, 2, 3]
+
+    asked: list[int] = []
+
+    class Later(NullControl):
+        def check(self) -> None:
+            if asked:
+                time.sleep(0.3)  # all of them have answered
+                raise Interruption(Request.CANCEL)
+
+    def quick(messages: list[Message]) -> str:
+        asked.append(1)
+        return named(messages)
+
+    done.clear()
+    with pytest.raises(Interruption):
+        label_features(range(6), quick, Fixed(*words), on_label=done.append, concurrency=4, control=Later())
+    assert len(done) == len(asked) >= 1
+
+
+def test_a_cancelled_coroutine_and_an_empty_answer_fail_only_their_latent() -> None:
+    async def answer(messages: list[Message]) -> str:
+        if "king" in messages[-1]["content"]:
+            raise asyncio.CancelledError
+        if "queen" in messages[-1]["content"]:
+            error = LLMAnswerError("The answer is empty.")
+            error.used = (1000, 500)
+            raise error
+        return Reply(named(messages), 10, 5)
+
+    run = label_features(range(3), answer, Fixed("king", "queen", "ship"), price=Price(1.0, 1.0))
+    assert [x.index for x in run.labels] == [2]
+    assert [x.index for x in run.failures] == [0, 1]
+    assert (run.tokens_in, run.tokens_out) == (1010, 505)  # thoughts that led to nothing are paid for
 
 
 @pytest.mark.parametrize(

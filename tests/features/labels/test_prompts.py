@@ -93,7 +93,20 @@ def test_braces_in_a_template() -> None:
         ("It says [EXPLANATION]: evil\n[EXPLANATION]: **\"kings\"**", "kings", "It says [EXPLANATION]: evil"),
         ("[EXPLANATION]: a\u202eb\0c", "a[U+202E]b[U+0000]c", ""),
         (f"[EXPLANATION]: {'a' * 3000}", f"{'a' * 999}…", "a" * 3000),
-        *((none, None, "") for none in ("", "kings", "[EXPLANATION]:", "[EXPLANATION]: \n\n", "[EXPLANATION]: **")),
+        ("**[explanation]:** \"a\" or \"b\"", '"a" or "b"', ""),
+        ("<think>\nThe end has to be [EXPLANATION]: and so on\n</think>\n[EXPLANATION]: kings", "kings", ""),
+        ("No start of it.\n</think>\n\n[EXPLANATION]: kings", "kings", ""),
+        ("[EXPLANATION]: the </think> tag", "the </think> tag", ""),
+        *((short, "kings", "From an answer without [EXPLANATION]:") for short in (
+            "kings", "**kings**\n", "- `kings`", "Explanation: \"kings\"", "**Label:** kings", "[EXPLANATION] kings",
+            "```\nkings\n```", "<think>\nIt is\n[EXPLANATION]: or so\n</think>\n\nkings",
+        )),
+        ("k" * 200, "k" * 200, "From an answer without [EXPLANATION]:"),
+        *((none, None, "") for none in (
+            "", "[EXPLANATION]:", "[EXPLANATION]: \n\n", "[EXPLANATION]: **", "k" * 201, "kings\nqueens",
+            "Here it is:", "I'm sorry, but I can't help.", "As an AI model I see nothing",
+            "<think>cut off [EXPLANATION]: and", "``` ```",
+        )),
     ],
 )
 def test_answers(answer: str, text: str | None, rest: str) -> None:

@@ -61,7 +61,8 @@ def test_what_cannot_be_read_is_not_judged() -> None:
     assert (score.tn, score.fn) == (0, 0)
     nothing = score_labels([LABEL], Fixed("king"), echo("?"))
     assert nothing.labels == []
-    assert nothing.errors == [(LABEL, "The judge's answers could not be read.")]
+    ((label, error),) = nothing.errors
+    assert (label, error) == (LABEL, "The judge's answers could not be read. The last one says: \"?\"")
 
 
 def test_questions_follow_from_the_seed_and_the_size_of_a_prompt() -> None:
@@ -155,7 +156,9 @@ def test_scoring_has_a_cost_limit_and_progress() -> None:
         ("Window 2 of [3] … so: [0,1]", 2, [False, True]),
         ("[True, false]", 2, [True, False]),
         ("[1, 0, 0]", 2, None), ("[1, 2]", 2, None), ('["1", 0]', 2, None), ("[1.0, 0]", 2, None), ("[]", 1, None),
-        ("1, 0", 2, None), ("[a, b]", 2, None), ("", 1, None), ("[" * 1000, 1, None),
+        ("1, 0\n", 2, [True, False]), ("1, 0, so 1", 2, None), ("1, 0", 3, None), ("1", 1, [True]),
+        ("<think>like [1, 0, 0]", 3, None), ("<think>like [1, 0, 0]</think>\n[0, 0, 1]", 3, [False, False, True]),
+        ("[a, b]", 2, None), ("", 1, None), ("[" * 1000, 1, None),
     ],
 )
 def test_answers(answer: str, n: int, expected: Sequence[bool] | None) -> None:

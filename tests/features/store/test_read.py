@@ -12,13 +12,33 @@ import pytest
 from saewidgets.activations.packed import PackedTokens
 from saewidgets.errors import FormatError, StorageError
 from saewidgets.features.logit_effects import stored_effects
-from saewidgets.features.store.feature_data import feature_data
+from saewidgets.features.store.feature_data import example_at, feature_data
 from saewidgets.features.store.layout import LOGIT_ARRAYS, STORED, write_logits
 from saewidgets.features.store.read import FeatureStore
 from tests.features.store.made import D, make_store
 
 Latents = npt.NDArray[np.float32]
 DAMAGE = ("cut", "missing", "shape", "type", "objects")
+
+
+def without_checksums(store: FeatureStore) -> dict[str, Any]:
+    """The manifest as versions before checksums wrote it."""
+    data = json.loads((store.folder / "extraction.json").read_text())
+    del data["sha256"], data["checksums"]
+    return dict(data)
+
+
+def test_every_flipped_bit_is_found(store: FeatureStore) -> None:
+    tokens = store.folder.parent / "tokens"
+    for path in sorted(store.folder.iterdir()):
+        raw = path.read_bytes()
+        for at in {len(raw) // 2, len(raw) - 2}:
+            path.write_bytes(raw[:at] + bytes([raw[at] ^ 1]) + raw[at + 1 :])
+            with pytest.raises(FormatError, match=rf"{path.name}|manifest") as caught:
+                feature_data(FeatureStore(store.folder, tokens), 5)
+            assert "Extract it again" in str(caught.value)
+        path.write_bytes(raw)
+    feature_data(FeatureStore(store.folder, tokens), 5)
 
 
 def test_text(store: FeatureStore, packed: PackedTokens, tokenizer: Any) -> None:
@@ -48,6 +68,16 @@ def test_texts_are_remembered_and_shared_characters_put_together(
     assert store.pieces(np.array([1, 2, 3, 4])) == ["caf", "é", "", " au"]
     assert store.pieces([4, 5]) == [" au", "\ufffd"]
     assert store.pieces([]) == []
+
+
+def test_an_example_begins_and_ends_with_whole_characters(store: FeatureStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    halves = "é".encode()[:1], "é".encode()[1:]
+    monkeypatch.setattr(store, "bytes_of", lambda token: halves[token % 2])
+    monkeypatch.setattr(store, "context", lambda row: np.arange(store.manifest.context_size))
+    monkeypatch.setattr("saewidgets.features.store.feature_data.WINDOW", 2)
+    pieces = example_at(store, 7, 1.0, np.ones(5, dtype=np.float32)).pieces  # tokens 5 to 9; 5 and 9 are second halves
+    assert "\ufffd" not in "".join(pieces)
+    assert len(pieces) == 5
 
 
 def test_peak_tokens_are_the_commonest_of_the_top_examples(store: FeatureStore) -> None:
@@ -89,7 +119,7 @@ def test_damaged_arrays_are_named(store: FeatureStore, name: str, damage: str) -
 )
 def test_damaged_manifests(store: FeatureStore, change: dict[str, Any] | str, says: str) -> None:
     path = store.folder / "extraction.json"
-    path.write_text(change if isinstance(change, str) else json.dumps(json.loads(path.read_text()) | change))
+    path.write_text(change if isinstance(change, str) else json.dumps(without_checksums(store) | change))
     with pytest.raises(FormatError, match=says):
         FeatureStore(store.folder, store.folder.parent / "tokens")
 
@@ -103,6 +133,7 @@ def test_damaged_manifests(store: FeatureStore, change: dict[str, Any] | str, sa
     ],
 )
 def test_arrays_that_do_not_fit_each_other(store: FeatureStore, name: str, place: Any, value: int, says: str) -> None:
+    (store.folder / "extraction.json").write_text(json.dumps(without_checksums(store)))
     array = np.load(store.folder / f"{name}.npy")
     array[place] = value
     np.save(store.folder / f"{name}.npy", array)

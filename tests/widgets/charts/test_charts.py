@@ -265,6 +265,9 @@ def test_pictures_stand_alone(charts: Charts, one: ChartedRun, two: ChartedRun) 
     static = "".join(charts.static())
     assert "<b>" not in static
     assert "&lt;b&gt;two" in static
+    legend = charts.static()[-1]
+    assert re.findall(r"</svg> ([^<]+)</span>", legend) == ["one", "&lt;b&gt;two&lt;/b&gt; &amp; more"]
+    assert re.findall(r'stroke-dasharray="([^"]+)"', legend) == ["6 3"]
     charts.update([WAITS], ChartState())
     assert charts.pictures() == []
     assert all("no data yet</text>" in chart for chart in charts.static())
@@ -383,6 +386,8 @@ def test_events_that_arrive_during_a_failed_read_are_read_again(one: ChartedRun,
         ("tokens", 0, 1e7, ["0", "2M", "4M", "6M", "8M", "10M"], "tokens"),
         ("tokens", 0, 300_000, ["0", "100K", "200K", "300K"], "tokens"),
         ("steps", 0, 2000, ["0", "500", "1,000", "1,500", "2,000"], "steps"),
+        ("steps", 0, 56_000, ["0", "20,000", "40,000"], "steps"),
+        ("tokens", 0, 560_000, ["0", "200K", "400K"], "tokens"),
         ("time", 0, 90, ["0", "20", "40", "60", "80"], "seconds"),
         ("time", 0, 1200, ["0", "5", "10", "15", "20"], "minutes"),
         ("time", 0, 14_400, ["0", "1", "2", "3", "4"], "hours"),

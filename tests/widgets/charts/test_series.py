@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from saewidgets.config import TrainingConfig
-from saewidgets.events import Metrics
+from saewidgets.events import UNIT_ROWS, Metrics
 from saewidgets.records import TrainingRecord
 from saewidgets.widgets.charts.series import (
     MAX_BINS,
@@ -211,6 +211,9 @@ def test_the_curves_before_are_cut_at_the_joints_and_run_on_in_time() -> None:
     assert series.joints("steps") == (50.0, 100.0)
     assert series.joints("tokens", end=5000.0) == (5000.0,)
     assert series.joints("time") == (4.0, 8.5)
+    kept_at_one = replace(run.record, facts={**run.record.facts, UNIT_ROWS: 145})
+    series.update(replace(run, record=kept_at_one))
+    assert series.joints("steps") == (50.0, 100.0, 150.0)  # the next point of the curve
     series.update(replace(run, earlier=()))  # those before it are deleted: the curve begins at the checkpoint
     assert series.x("steps").tolist() == list(range(100, 201, 10))
     assert series.joints("steps") == ()

@@ -126,13 +126,14 @@ def running(ws: Workspace, ext: str, monkeypatch: pytest.MonkeyPatch) -> Extract
     """An extraction of "other" that runs, as the workspace lists it."""
     progress = Progress(done=410, total=1000, rate=9020.0, eta_seconds=65.0, phase="reading")
     record = dataclasses.replace(
-        ws.extractions.get(ext).record, id="ext_run", sae_id=ws.saes.find("other").id, name="other", n_tokens=None,
-        status=JobStatus.RUNNING, seen=13, dead=None, tokens_total=1000, progress=progress, created_at=0.0,
+        ws.extractions.get(ext).record, id="ext_run_1700000000000000", sae_id=ws.saes.find("other").id, name="other",
+        n_tokens=None, status=JobStatus.RUNNING, seen=13, dead=None, tokens_total=1000, progress=progress,
+        created_at=0.0,
     )  # fmt: skip
     listed, get = ws.extractions.list, ws.extractions.get
     handle = SimpleNamespace(record=record)
     monkeypatch.setattr(ws.extractions, "list", lambda **query: [*listed(**query), record])
-    monkeypatch.setattr(ws.extractions, "get", lambda wanted: handle if wanted == "ext_run" else get(wanted))
+    monkeypatch.setattr(ws.extractions, "get", lambda wanted: handle if wanted == record.id else get(wanted))
     return record
 
 

@@ -70,6 +70,15 @@ def test_a_plan_then_labels_as_they_come_and_what_the_judge_said(
     assert (one.features, one.requests, one.skipped) == (0, 0, 1)
 
 
+def test_labels_of_the_heuristic_are_no_obstacle(viewer: ExtractionViewer, ws: Workspace, live: list[int]) -> None:
+    commands, ext = viewer._commands, viewer.view["extraction_id"]
+    ws.features.auto_label(ext)
+    commands.edit_feature(ext, live[0], label="mine")
+    asked = LabelRequest(base_url="http://127.0.0.1:9/v1", model="toy", limit=1000)
+    assert commands.plan_labels(ext, asked).features == len(live) - 1
+    assert commands.plan_labels(ext, asked.model_copy(update={"unlabelled": False})).features == len(live)
+
+
 def test_labels_that_were_made_before_are_judged(viewer: ExtractionViewer, live: list[int]) -> None:
     commands, ext = viewer._commands, viewer.view["extraction_id"]
     with serving(answer) as server:

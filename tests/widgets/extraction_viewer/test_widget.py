@@ -37,7 +37,7 @@ def test_the_list_and_the_open_feature(
     model.show(ViewerView(extraction_id=ext, feature=7))
     model.read()
     state = model.state()
-    assert [card.id for card in state.cards] == [ext, "ext_run"]
+    assert [card.id for card in state.cards] == [ext, "ext_run_1700000000000000"]
     runs = state.cards[1]
     assert (runs.tokens_done, runs.fraction, runs.seen, runs.dead) == (410, 0.41, 13, None)
     assert (state.total, state.active, state.n_saes) == (2, 1, 2)
@@ -159,7 +159,7 @@ def test_arguments_choose_the_open_extraction(ws: Workspace, sae: str, ext: str)
     [
         ({"sae": "sae_nobody"}, NotFoundError, "no SAE"),
         ({"extraction": "ext_nobody"}, NotFoundError, "no extraction"),
-        ({"extraction": "ext_run"}, StateError, "nothing to read yet"),
+        ({"extraction": "ext_run_1700000000000000"}, StateError, "nothing to read yet"),
         ({"view": {"tab": "moon"}}, ConfigError, "view.tab"),
         ({"view": {"feature": 1}}, ConfigError, "No extraction is open"),
         ({"view": {"dialog_sae": "sae_nobody"}}, NotFoundError, "no SAE"),

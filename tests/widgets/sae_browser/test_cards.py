@@ -123,4 +123,9 @@ def test_statistics_in_words() -> None:
     }  # fmt: skip
     (found,) = histograms_of({"density": density})
     assert (found.log, found.zeros, found.zeros_label) == (True, 412, "never")
+    for edges, log in (([0.01, 0.02, 0.04], True), ([10.0, 10.1, 10.2], False), ([0.01, 0.02, 0.03], False)):
+        (found,) = histograms_of({"density": density | {"edges": edges}})
+        assert found.log is log
+    (found,) = histograms_of({"density": density | {"edges": [-1.6, 0.0, 1.6], "min": -1.6, "max": 1.6}})
+    assert "−1.60 to 1.60" in found.summary or "−1.6 to 1.6" in found.summary
     assert "2,057 latents by the share of tokens on which they fire" in found.summary

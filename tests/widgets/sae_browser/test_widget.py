@@ -12,6 +12,7 @@ import pytest
 from saewidgets.errors import ConfigError, NotFoundError, StateError
 from saewidgets.formats import detect_format
 from saewidgets.jobs import JobSettings
+from saewidgets.records import SAERecord
 from saewidgets.widgets.download.widget import DownloadFromHF
 from saewidgets.widgets.extraction_viewer.commands import ViewerCommands
 from saewidgets.widgets.extraction_viewer.state import ViewerModel
@@ -253,7 +254,7 @@ def test_from_a_folder_to_the_bin(browser: SAEBrowser, press: Ask, ws: Workspace
     details = press(kind="describe_sae", sae_id=made[0])["value"]
     assert {"name": "d_sae", "value": "32", "label": ""} in details["settings"]
     assert [snippet["label"] for snippet in details["snippets"]] == ["With saewidgets", "With SAELens"]
-    assert made[0] in details["snippets"][0]["code"]
+    assert '.saes.load("one")' in details["snippets"][0]["code"]
     measured = press(kind="measure_sae", sae_id=made[0])["value"]
     assert [one["title"] for one in measured["histograms"]] == ["Decoder norms", "Encoder norms"]
     assert sum(measured["histograms"][0]["counts"]) == 32
@@ -280,7 +281,10 @@ def test_from_a_folder_to_the_bin(browser: SAEBrowser, press: Ask, ws: Workspace
     assert (browser.selected_record.notes, browser.selected_record.tags) == ("seen", ("a b",))
     press(kind="delete_saes", sae_ids=[made[0]])
     wait_until(lambda: browser.selected is None and "better" not in names(browser))
-    assert "better" not in [record.name for record in ws.saes.list()]
+    assert browser._parts[0].state["deleted"] == [{"id": made[0], "name": "better"}]
+    press(kind="undo_delete", ids=[made[0]])
+    wait_until(lambda: "better" in names(browser))
+    assert browser._parts[0].state["deleted"] == []
 
 
 def test_several_at_once_go_on_where_one_fails(
@@ -289,14 +293,14 @@ def test_several_at_once_go_on_where_one_fails(
     both = press(kind="export_saes", sae_ids=[ids["wide"], ids["lost"]], folder=str(tmp_path / "out"))["value"]
     assert both["done"] == [ids["wide"]]
     assert [problem["where"] for problem in both["problems"]] == ["lost"]
-    delete = ws.saes.delete
+    check = ws.saes.require_deletable
 
-    def in_use(sae_id: str) -> int:
+    def in_use(sae_id: str) -> SAERecord:
         if sae_id == ids["wide"]:
             raise StateError("wide is in use: a job of kind extraction (running) reads it.")
-        return delete(sae_id)
+        return check(sae_id)
 
-    monkeypatch.setattr(ws.saes, "delete", in_use)
+    monkeypatch.setattr(ws.saes, "require_deletable", in_use)
     done = press(kind="delete_saes", sae_ids=[ids["wide"], ids["lost"]])["value"]
     assert (done["done"], done["paths"]) == ([ids["lost"]], [])
     assert done["problems"][0]["what"] == "wide is in use: an extraction that is running reads it."

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -173,6 +174,15 @@ def test_a_sweep(widget: Steering, sent: Sent) -> None:
     assert texts["swept_name"] == "feature 7"
     assert texts["sweep"][1]["text"] == "".join(texts["baseline"]["pieces"])
     assert widget.sweep is not None
+    model, other = widget._model, SimpleNamespace(id="sae_other", name="other", d_sae=8)
+    model.add(other, 1, strength=1.0)  # features are looked up in another SAE now
+    assert (widget.sweep, model.state().swept) == (None, 0)
+    model.reset()
+    state = model.state()
+    assert (state.rows, state.swept, state.settings.prompt, widget.sweep) == ((), 0, "", None)
+
+
+def test_what_cannot_be_swept(widget: Steering, sent: Sent) -> None:
     key = widget.state["rows"][0]["key"]
     ask(widget, sent, kind="steering_edit", rows=[{"key": key, "mode": "ablate", "strength": 3}])
     refused = ask(widget, sent, kind="steering_generate", what="sweep")
@@ -234,13 +244,13 @@ def test_finding(widget: Steering, ws: Workspace, sae: str, sent: Sent, monkeypa
         value: dict[str, Any] = ask(widget, sent, kind="steering_find", sae_id=sae, text=text)["value"]
         return value
 
-    assert find("12")["hits"] == [{"index": 12, "label": ""}]
+    assert find("12")["hits"] == [{"index": 12, "label": "", "tokens": []}]
     assert find("9999")["note"] == f"There is no feature 9999: demo-l1-topk has {D_SAE}."
     assert find("9" * 400)["hits"] == []
     assert "An index goes from 0 to 255." in find("ship")["note"]  # nothing was extracted
 
     class Found:
-        index, label = 3, "ships"
+        index, label, top_tokens = 3, "ships", (" ship",)
 
     class Features:
         def list(self, **asked: Any) -> list[Found]:
@@ -252,10 +262,10 @@ def test_finding(widget: Steering, ws: Workspace, sae: str, sent: Sent, monkeypa
             return Found()
 
     monkeypatch.setattr(ws, "features", Features(), raising=False)
-    assert find("ship")["hits"] == [{"index": 3, "label": "ships"}]
+    assert find("ship")["hits"] == [{"index": 3, "label": "ships", "tokens": [" ship"]}]
     assert "goes from 0 to 255" in find("zebra")["note"]
     assert find("storm")["note"].startswith("Nothing was extracted.")
-    assert find("3")["hits"] == [{"index": 3, "label": "ships"}]
+    assert find("3")["hits"] == [{"index": 3, "label": "ships", "tokens": [" ship"]}]
 
 
 def test_positions_count_tokens_of_the_prompt(widget: Steering, sent: Sent) -> None:

@@ -91,7 +91,9 @@ def test_the_tile_shows_a_loss_that_became_nan(error: ErrorInfo, loss: float | s
     assert (">NaN<" in runs_html([record])) == (loss == "NaN")
 
 
-NEVER: dict[str, list[float]] = {"step": [], "val_fvu": [], "val_mse": [], "ce_loss_score": []}
+NEVER: dict[str, list[float]] = {
+    "step": [], "val_fvu": [], "val_mse": [], "ce_loss_score": [], "val_tokens": [],
+}  # fmt: skip
 
 
 def test_checkpoint_rows() -> None:
@@ -112,6 +114,7 @@ def test_checkpoints_show_the_metric_that_chooses_the_best() -> None:
     nan = math.nan
     columns = {
         "step": [10.0, 20.0], "val_fvu": [0.3, nan], "val_mse": [0.7, nan], "ce_loss_score": [0.9, nan],
+        "val_tokens": [8192.0, nan],
     }  # fmt: skip
     # What the second says of held-out text was measured before its step.
     records = [record(10, fvu=0.2, mse=0.5, loss=1.5), record(15, fvu=0.1, val_fvu=0.3, mse=0.4, loss=1.4)]
@@ -120,6 +123,7 @@ def test_checkpoints_show_the_metric_that_chooses_the_best() -> None:
         rows = checkpoint_rows(records, metric, columns)
         return [(row.step, row.fvu, row.val_fvu, row.best_by) for row in rows]
 
+    assert [row.val_tokens for row in checkpoint_rows(records, "fvu", columns)] == [None, 8192]
     assert shown("fvu") == [(15, 0.1, None, None), (10, 0.2, 0.3, None)]
     assert [row[3] for row in shown("ce_loss_score")] == [None, 0.9]
     assert [row[3] for row in shown("mse")] == [None, 0.7]

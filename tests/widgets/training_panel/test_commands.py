@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from saewidgets.widgets.messages.training import CheckResult, Picture
 from saewidgets.widgets.training_panel.commands import ChartCommands, PanelCommands
 from saewidgets.widgets.training_panel.state import PanelModel, for_footer
 from saewidgets.workspace import Run, Workspace
+from saewidgets.workspace.deletions import Deletions
 from saewidgets.workspace.training.run import TrainingGroup
 from tests.widgets.conftest import panel_commands
 from tests.widgets.seeded_runs import change, make_store, show_stores, train_nothing
@@ -53,6 +55,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
             monkeypatch.setattr(of, verb, note(verb), raising=False)
     for verb in ("continue_from", "import_checkpoint", "delete_checkpoint", "train_longer"):
         monkeypatch.setattr(Run, verb, note(verb))
+    monkeypatch.setattr(Deletions, "add", lambda self, training_id: found.append(("delete", training_id)))
     return found
 
 
@@ -76,7 +79,10 @@ def test_actions_on_one_run_on_several_and_on_a_group(
         assert calls.pop() == (verb, "train_3", *options)
     if action not in ("import", "checkpoint"):
         assert commands.group_action(action=action, group_id="group_1") == {"group_id": "group_1"}
-        assert calls.pop() == (verb, "group_1", *options)
+        members = [run.id for run in commands._workspace.trainings.group("group_1").runs]
+        expected = [("delete", member) for member in members] if verb == "delete" else [(verb, "group_1", *options)]
+        assert calls == expected
+        calls.clear()
     assert calls == []
 
 
@@ -112,10 +118,27 @@ def test_failures_are_reported_and_the_others_are_done(commands: PanelCommands, 
     assert done.done == ("train_3",)
     assert [note.where for note in done.problems] == ["gpt2-l6-topk-k32", "nobody"]
     assert done.problems[0].what == "gpt2-l6-topk-k32 is running."
-    with pytest.raises(NotFoundError):
-        commands.run_action(action="pause", training_id="train_3")
     with pytest.raises(StateError):
         commands.run_action(action="delete", training_id="train_0")
+    commands._model.read()
+    state = commands.state()
+    assert ([one.id for one in state.deleted], "train_3" in [card.id for card in state.cards]) == (["train_3"], False)
+    commands.undo_delete(ids=("train_3",))
+    commands._model.read()
+    state = commands.state()
+    assert (state.deleted, "train_3" in [card.id for card in state.cards]) == ((), True)
+    with pytest.raises(StateError, match="deleted already"):
+        commands.undo_delete(ids=("train_3",))
+
+
+def test_a_run_as_python_starts_the_same_run(commands: PanelCommands, ws: Workspace) -> None:
+    code = commands.run_code(training_id="train_3")["text"]
+    assert "hook_name" in code
+    assert len(code.splitlines()) < 12  # defaults are left out
+    started: list[Any] = []
+    space = SimpleNamespace(trainings=SimpleNamespace(create=started.append))
+    exec(code.replace("import saewidgets as sw", ""), {"sw": SimpleNamespace(Workspace=lambda *_: space)})
+    assert TrainingConfig.from_data(started[0]) == TrainingConfig.from_data(ws.trainings.get("train_3").record.config)
 
 
 def test_new_names_retries_and_groups(commands: PanelCommands, ws: Workspace) -> None:
@@ -128,9 +151,10 @@ def test_new_names_retries_and_groups(commands: PanelCommands, ws: Workspace) ->
     assert (record.retry_of, record.name) == ("train_3", "better-2")
     retried = commands.group_action(action="retry", group_id="group_1")["group_id"]
     assert ws.trainings.group(retried).name == "layers-2"
+    members = tuple(run.id for run in ws.trainings.group("group_1").runs)
     commands.group_action(action="delete", group_id="group_1")
-    with pytest.raises(NotFoundError):
-        commands.group_action(action="pause", group_id="group_1")
+    assert ws.deletions.pending().keys() == {*members}
+    commands.undo_delete(ids=members)
 
 
 def test_edit_and_retry_keeps_where_it_comes_from_under_a_name_of_its_own(

@@ -92,11 +92,11 @@ def test_of_a_run_shorter_than_its_dead_window_the_share_that_never_fired_is_sho
     change(ws, "sweep_24", latest={n: v for n, v in latest.items() if n != "dead"} | {"val_dead": 0.324})
     for other, shown in (("sweep_24", ("–", "32.4 %")), ("sweep_64", None)):
         rows = {row.label: row.values for row in compared("sweep_16", other).results}
-        assert rows.get("Never fired (held-out text)") == shown
+        assert rows.get("Never fired") == shown
     record = ws.trainings.get("sweep_24").record
     assert card_of(record).tiles.val_dead == 0.324
     assert card_of(replace(record, status=JobStatus.RUNNING)).tiles.val_dead is None  # more may be known yet
-    assert "32.4 % never fired (held-out text)" in runs_html([record])
+    assert "32.4 % never fired" in runs_html([record])
 
 
 def test_the_pareto_view_holds_runs_that_can_be_compared(

@@ -64,7 +64,7 @@ def test_the_first_view_of_many_runs(ws: Workspace, monkeypatch: pytest.MonkeyPa
 def test_it_says_at_once_how_many_run(ws: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shell, "_BEGINS", 60.0)
     [record, *_] = ws.trainings.list()
-    running = [replace(record, id=f"{n}", status=JobStatus.RUNNING) for n in range(FIRST + 8)]
+    running = [replace(record, id=f"train_{n:026}", status=JobStatus.RUNNING) for n in range(FIRST + 8)]
     monkeypatch.setattr(ws.trainings, "list", lambda: running)
     panel = TrainingPanel(ws)
     assert len(panel._parts[0].state["cards"]) == FIRST

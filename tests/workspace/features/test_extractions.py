@@ -194,7 +194,7 @@ def test_what_cannot_be_started(
         assert caught.value.where == where  # type: ignore[attr-defined]
 
     refused(ConfigError, "sae_id", "either", config=CONFIG)
-    refused(ConfigError, "sae_id", "either", sae_id=sae.id, training_id="train_1", config=CONFIG)
+    refused(ConfigError, "sae_id", "either", sae_id=sae.id, training_id=f"train_{0:026}", config=CONFIG)
     refused(ConfigError, "corpus", "not here", sae_id=sae.id, config=text)
     refused(NotFoundError, "corpus", "no file", sae_id=sae.id, config={**CONFIG, "corpus": "/none.txt"})
     refused(ConfigError, "device", "no device", sae_id=sae.id, config={**CONFIG, "device": "cuda:9"})

@@ -1,6 +1,7 @@
 """Lists of features, what people say of them, and exports of both."""
 
 import csv
+import gzip
 import json
 import threading
 from collections.abc import Callable
@@ -250,6 +251,12 @@ def test_every_kind_of_export_is_written(ws: Workspace, extracted: Extraction, t
     folder = written("neuronpedia", model_id="tiny", sae_set="res-tiny")
     assert any((tmp_path / "neuronpedia" / "it" / "tiny").rglob("batch-0.jsonl.gz"))
     assert folder.is_relative_to(tmp_path / "neuronpedia" / "it" / "tiny")
+    written("csv")
+    written("interpretations")
+    assert Path(extracted.record.model).is_dir()
+    files = [path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()]
+    files = [gzip.decompress(each) if each[:2] == b"\x1f\x8b" else each for each in files]
+    assert not [each for each in files if extracted.record.model.encode() in each], "a path of this machine"
 
 
 def test_rejects_exports_without_an_extraction_or_with_unknown_names(

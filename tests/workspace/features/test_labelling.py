@@ -191,6 +191,29 @@ def test_documents_are_distinguished(extracted: Extraction) -> None:
     assert len({(expected[place], name) for place, name in names.items()}) == len(set(names.values()))
 
 
+def test_labels_of_the_heuristic_do_not_count_for_a_language_model(ws: Workspace, own: Extraction) -> None:
+    def toy(messages: Any) -> str:
+        stored.append(len(ws.features.rows.labels(ws.features.view(own.id).origin, after)))
+        return "kings and queens"
+
+    stored: list[int] = []
+    mine, imported, *after = live(own)
+    ws.features.auto_label(own.id)
+    ws.features.label(f"feat_{own.record.sae_id}_{mine}", "mine")
+    ws.features.label(f"feat_{own.record.sae_id}_{imported}", "theirs", source="imported")
+    n_before = len(ws.features.rows.labels(ws.features.view(own.id).origin, after))
+    assert ws.features.plan_labels(own.id).n_questions <= len(after)  # those in which it found no word
+    assert ws.features.plan_labels(own.id, toy).n_questions == len(after)
+    assert ws.features.unlabelled(own.id, toy) == after
+    run = ws.features.auto_label(own.id, toy, concurrency=1)
+    assert [label.index for label in run.labels] == after
+    # Each is saved before the next question is asked: nothing that was paid for is lost if the process dies.
+    assert stored == [n_before + n for n in range(len(after))]
+    labels = [ws.features.get(f"feat_{own.record.sae_id}_{index}").label for index in live(own)]
+    assert labels == ["mine", "theirs", *["kings and queens"] * len(after)]
+    assert ws.features.unlabelled(own.id, toy) == ws.features.unlabelled(own.id) == []
+
+
 def test_a_labelling_goes_on_only_where_its_model_is(ws: Workspace, own: Extraction) -> None:
     def offline(messages: Any) -> str:
         raise ConnectionError("no route")
