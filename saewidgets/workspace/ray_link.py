@@ -8,6 +8,7 @@ of that name in a thread and ends when its standard input does.
 import itertools
 import json
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -25,6 +26,7 @@ NAMESPACE = "saewidgets"
 LOST = "The connection to the Ray cluster was lost."
 _CHILD = "saewidgets.workspace.child"  # by name: it imports this module, with the rest of a workspace
 _PATIENCE = 60.0  # seconds for an answer of the cluster
+_TO_CONNECT = 10.0
 _LINGER = 3.0  # seconds in which what was asked last reaches the cluster
 
 
@@ -98,6 +100,10 @@ def connect(address: str) -> None:
     """Make this process a client of the cluster."""
     import ray  # an extra
 
+    known = os.environ.get("RAY_ADDRESS", address) if address == "auto" else address
+    host, _, port = known.rpartition("://")[2].rpartition(":")
+    if port.isdigit():  # Ray itself would try for a minute where nobody listens
+        socket.create_connection((host.strip("[]"), int(port)), _TO_CONNECT).close()
     ray.init(address, namespace=NAMESPACE, log_to_driver=False)
 
 
