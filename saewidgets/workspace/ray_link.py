@@ -21,6 +21,7 @@ from importlib import import_module
 from typing import Any, cast
 
 from saewidgets.errors import ConfigError
+from saewidgets.settings import environment
 
 NAMESPACE = "saewidgets"
 LOST = "The connection to the Ray cluster was lost."
@@ -100,7 +101,7 @@ def connect(address: str) -> None:
     """Make this process a client of the cluster."""
     import ray  # an extra
 
-    known = os.environ.get("RAY_ADDRESS", address) if address == "auto" else address
+    known = environment({}).get("RAY_ADDRESS", address) if address == "auto" else address
     host, _, port = known.rpartition("://")[2].rpartition(":")
     if port.isdigit():  # Ray itself would try for a minute where nobody listens
         socket.create_connection((host.strip("[]"), int(port)), _TO_CONNECT).close()
