@@ -72,7 +72,7 @@ REFUSED: list[tuple[str, dict[str, Any], str, str]] = [
         (f"features.{method}", {name: "ID", **more, "llm": 5}, "llm", "Expected a language model to ask, got 5.")
         for method, name, more in (
             ("auto_label", "sae_id", {"indices": [5]}), ("plan_labels", "sae_id", {}), ("score", "sae_id", {}),
-            ("start_labels", "sae_id", {}),
+            ("start_labels", "sae_id", {}), ("unlabelled", "wanted", {}),
             ("suggest", "wanted", {"index": 5}),
         )
     ),
