@@ -101,8 +101,8 @@ class SteeringCommands(Commands):
 
     def _measure_gauge(self, number: int, asked: int) -> None:
         ratio = None
-        self._read_chat()
         try:
+            self._read_chat()
             if self._model.run.number == number:  # else a run is under way or has ended, which measures more
                 ratio = self._steering.probe(self._model.config())
         except SAEWidgetsError as error:  # reported in full when it is generated
@@ -120,7 +120,8 @@ class SteeringCommands(Commands):
 
     def _read_chat(self) -> None:
         """Find out whether the model takes a chat and a system prompt."""
-        if (sae_id := self._sae_id()) in ("", self._chat_of):
+        sae_id, loading = self._sae_id(), any(row.pending for row in self._model.rows)
+        if sae_id in ("", self._chat_of) or loading:  # it is asked again once the model is loaded
             return
         problems = "", ""
         try:
