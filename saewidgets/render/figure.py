@@ -83,7 +83,7 @@ class Points:
 
 @dataclass(frozen=True, slots=True)
 class Word:
-    """Text beside a point: `dx`, `dy` pixels right of it and below."""
+    """Text beside a point: `dx`, `dy` pixels right of it and below; with a negative `dx` it ends there."""
 
     x: float
     y: float
@@ -148,7 +148,10 @@ def figure(
         _text(y.name, 16, middle, align="middle", transform=f"rotate(-90 16 {middle})") if y.name else "",
         *drawn,
         *(
-            _text(mark.text, fx(mark.x) + mark.dx, fy(mark.y) + mark.dy + 4, size=11, fill=_GREY)
+            _text(
+                mark.text, fx(mark.x) + mark.dx, fy(mark.y) + mark.dy + 4, size=11, fill=_GREY,
+                align="end" if mark.dx < 0 else "start",
+            )
             for mark in marks
             if isinstance(mark, Word)
         ),

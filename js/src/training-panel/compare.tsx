@@ -246,18 +246,21 @@ function Pareto({ store, compare }: { store: Store; compare: CompareState }) {
           disabled={!compare.zoomed}
           onClick={() => change({ reset_zoom: true })}
         />
-        <Button
-          text="PNG"
-          small
-          kind="quiet"
-          icon="download"
-          label="Download Pareto view as PNG"
-          title={nothing}
-          disabled={nothing !== undefined}
-          onClick={() =>
-            void savePictures(store.rpc, "pareto", store.stop).catch((error) => store.fail("panel", error))
-          }
-        />
+        {(["PNG", "SVG"] as const).map((format) => (
+          <Button
+            key={format}
+            text={format}
+            small
+            kind="quiet"
+            icon="download"
+            label={`Download Pareto view as ${format}`}
+            title={nothing}
+            disabled={nothing !== undefined}
+            onClick={() =>
+              void savePictures(store.rpc, "pareto", store.stop, format).catch((error) => store.fail("panel", error))
+            }
+          />
+        ))}
         <Button
           text="View data"
           small
@@ -292,7 +295,12 @@ function Points({ compare, word, onClose }: { compare: CompareState; word: strin
         rows={compare.points.map((point) => ({
           key: point.id,
           cells: [
-            ...[point.name, `${point.kind} ${point.label}`, f.l0(point.l0), text(point.y)],
+            ...[
+              point.name,
+              `${point.kind} ${point.label.replace(`, ${point.kind}`, "")}`,
+              f.l0(point.l0),
+              text(point.y),
+            ],
             point.front ? "on the line" : point.preliminary,
           ],
         }))}

@@ -598,6 +598,18 @@ describe("the comparison", () => {
     await waitFor(() => expect(page.getByText(/cannot be decoded/)).toBeTruthy());
     vi.restoreAllMocks();
   });
+
+  it("saves the Pareto view as SVG", async () => {
+    const { page, model, user } = await compared();
+    const saved: string[] = [];
+    vi.spyOn(HTMLAnchorElement.prototype, "click").mockImplementation(function (this: HTMLAnchorElement) {
+      saved.push(this.download);
+    });
+    await user.click(page.getByRole("button", { name: "Download Pareto view as SVG" }));
+    await waitFor(() => expect(sent(model, "pictures")).toMatchObject([{ figure: "pareto" }]));
+    await waitFor(() => expect(saved.at(-1)).toMatch(/\.svg$/));
+    vi.restoreAllMocks();
+  });
 });
 
 describe("the SAE of a run", () => {

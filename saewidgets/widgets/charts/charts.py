@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import ipywidgets
@@ -264,11 +265,18 @@ def x_ticks(axis: str, low: float, high: float, *, log: bool = False) -> tuple[l
     return [(value * unit, text) for value, text in fitting(low / unit, high / unit, tick_text)], name
 
 
-def slots_for(selected: Sequence[str], old: Mapping[str, int]) -> dict[str, int]:
-    """Which selected run has which line: a run keeps its slot as long as it is selected; at most six have one."""
-    kept = {training_id: old[training_id] for training_id in selected if training_id in old}
-    free = [slot for slot in range(SLOTS) if slot not in kept.values()]
-    for training_id in selected:
-        if training_id not in kept and free:
-            kept[training_id] = free.pop(0)
-    return kept
+def slots_for(
+    selected: Sequence[str], old: Mapping[str, int], last: Mapping[str, int] = MappingProxyType({})
+) -> dict[str, int]:
+    """Which selected run has which line: a run keeps its slot as long as it is selected; at most six have one.
+
+    A run that had a line before (`last`) gets the same slot again unless another run has it now. A run that never had
+    one gets a slot that no run had before, if one is left.
+    """
+    slots = {training_id: old[training_id] for training_id in selected if training_id in old}
+    fresh = [training_id for training_id in selected if training_id not in slots][: SLOTS - len(slots)]
+    for training_id in sorted(fresh, key=lambda each: each not in last):
+        free = [slot for slot in range(SLOTS) if slot not in slots.values()]
+        before = last.get(training_id)
+        slots[training_id] = before if before in free else min(free, key=[*last.values()].count)
+    return slots

@@ -23,7 +23,8 @@ MARGIN = {"top": 8, "bottom": 36, "left": 48, "right": 16}
 NARROW = 250.0  # inner width in pixels of the figure in a narrow panel: labels that have room there have it anywhere
 CHARACTER, LINE = 6.2, 12.0  # pixels that a character and a line of a label (11 px) take
 MARKER = 7.5  # half the size of the largest marker, and of the ring around a compared run
-RIGHT_OF, ABOVE = 6, 14  # where a label is beside its point; whole pixels, for traitlets before 5.15
+BESIDE, ABOVE = 6, 14  # where a label is from its point; whole pixels, for traitlets before 5.15
+Side = tuple[int, int]  # pixels right of a point and below
 
 
 class ParetoChart(Plot):
@@ -40,10 +41,13 @@ class ParetoChart(Plot):
         self._both = {"x": self._x, "y": self._y}
         self._front = self.mark(bqplot.Lines, scales=self._both, stroke_width=1.25)
         self._rings = self.mark(bqplot.Scatter, scales=self._both, default_size=150, fill=False)
-        self._names = self.mark(
-            bqplot.Label, scales=self._both, text=[], default_size=11, font_weight="normal", align="start",
-            x_offset=RIGHT_OF,
-        )  # fmt: skip
+        self._names = {
+            (dx, dy): self.mark(
+                bqplot.Label, scales=self._both, text=[], default_size=11, font_weight="normal", x_offset=dx,
+                y_offset=dy, align="end" if dx < 0 else "start",
+            )
+            for dx, dy in _sides(above=True)
+        }  # fmt: skip
         self._kinds: dict[tuple[str, bool], Any] = {}  # architecture, hollow → its mark
 
     def draw(self, state: CompareState, theme: Literal["light", "dark"]) -> None:
@@ -70,12 +74,12 @@ class ParetoChart(Plot):
             mine = [p for p in points if (p.architecture, bool(p.preliminary)) == (architecture, hollow)]
             put(mark, *_columns([(p.l0, p.y) for p in mine]))
         named = self._labelled(state, NARROW, HEIGHT - MARGIN["top"] - MARGIN["bottom"])
-        with self._names.hold_sync():
-            self._names.text = np.array([point.label for point in named])
-            self._names.y_offset = _above(state)
-            put(self._names, *_columns([(point.l0, point.y) for point in named]))
-        for mark, color in ((self._front, palette.axis), (self._rings, palette.text), (self._names, palette.text)):
-            mark.colors = [color]
+        for side, mark in self._names.items():
+            mine = [point for point, at in named if at == side]
+            with mark.hold_sync():
+                mark.text, mark.colors = np.array([point.label for point in mine]), [palette.text]
+                put(mark, *_columns([(point.l0, point.y) for point in mine]))
+        self._front.colors, self._rings.colors = [palette.axis], [palette.text]
         self.show_axes(bool(points))
         self._write(state, palette)
         self._drawn = (state, theme, self._bounds())
@@ -105,25 +109,29 @@ class ParetoChart(Plot):
                 set_ticks(axis, each.ticks)
         axes[0].label, axes[1].label = X_NAME, Y_NAMES[state.y_axis]
 
-    def _labelled(self, state: CompareState, width: float, height: float) -> list[ParetoPoint]:
-        """The points whose label lies on no marker and no other label; those compared choose first."""
+    def _labelled(self, state: CompareState, width: float, height: float) -> list[tuple[ParetoPoint, Side]]:
+        """The points whose label lies on no marker and no other label, and where it is; those compared choose first."""
         if not self._has_ranges:
             return []
         low, high, bottom, top = self._bounds()
-        wide, tall = width / math.log(high / low), height / (top - bottom)
-        at = {p.id: (math.log(p.l0 / low) * wide, (top - p.y) * tall) for p in state.points}
+        per_log, tall = width / math.log(high / low), height / (top - bottom)
+        at = {p.id: (math.log(p.l0 / low) * per_log, (top - p.y) * tall) for p in state.points}
         taken = {i: [(x - MARKER, y - MARKER, x + MARKER, y + MARKER)] for i, (x, y) in at.items()}
-        found = []
+        found: list[tuple[ParetoPoint, Side]] = []
         for point in sorted(state.points, key=lambda p: (p.id not in state.training_ids, not p.front)):
             x, y = at[point.id]
-            left, middle = x + RIGHT_OF, y + _above(state)
-            box = (left, middle - LINE / 2, left + CHARACTER * len(point.label), middle + LINE / 2)
-            inside = box[0] >= 0 and box[1] >= 0 and box[2] <= width and box[3] <= height
             others = [other for i, boxes in taken.items() for other in boxes if i != point.id]
-            free = all(box[0] >= o[2] or o[0] >= box[2] or box[1] >= o[3] or o[1] >= box[3] for o in others)
-            if point.label and inside and free:
-                taken[point.id].append(box)
-                found.append(point)
+            wide = CHARACTER * len(point.label)
+            for dx, dy in _sides(above=not HIGHER_IS_BETTER[state.y_axis]) if point.label else ():
+                left, middle = x + dx - wide * (dx < 0), y + dy
+                box = (left, middle - LINE / 2, left + wide, middle + LINE / 2)
+                inside = box[0] >= 0 and box[1] >= 0 and box[2] <= width and box[3] <= height
+                if inside and all(
+                    box[0] >= o[2] or o[0] >= box[2] or box[1] >= o[3] or o[1] >= box[3] for o in others
+                ):
+                    taken[point.id].append(box)
+                    found.append((point, (dx, dy)))
+                    break
         return found
 
     def _write(self, state: CompareState, palette: Palette) -> None:
@@ -159,8 +167,8 @@ class ParetoChart(Plot):
             if point.id in state.training_ids:
                 ring = SHAPES["circle"]
                 marks.append(svg.Points([point.l0], [point.y], palette.text, ring, hollow=True, size=17.5))
-        for point in self._labelled(state, svg.PAPER.end - svg.PAPER.left, svg.PAPER.height):
-            marks.append(svg.Word(point.l0, point.y, point.label, RIGHT_OF, _above(state)))
+        for point, side in self._labelled(state, svg.PAPER.end - svg.PAPER.left, svg.PAPER.height):
+            marks.append(svg.Word(point.l0, point.y, point.label, *side))
         legend = [
             svg.Key(kind, symbol_of(architecture).color_in(palette), shape=SHAPES[symbol_of(architecture).marker])
             for architecture, kind in _kinds(state).items()
@@ -189,9 +197,10 @@ def _kinds(state: CompareState) -> dict[str, str]:
     return {point.architecture: point.kind for point in sorted(state.points, key=lambda p: p.kind)}
 
 
-def _above(state: CompareState) -> int:
-    """Pixels down to a label: on the side of the line where there is room, as quality grows with L0."""
-    return ABOVE if HIGHER_IS_BETTER[state.y_axis] else -ABOVE
+def _sides(*, above: bool) -> list[Side]:
+    """Where a label can be, the best first: beside the line there is more room above it if it falls."""
+    dy = -ABOVE if above else ABOVE
+    return [(BESIDE, dy), (-BESIDE, -dy), (BESIDE, -dy), (-BESIDE, dy)]
 
 
 def _outside(point: ParetoPoint, y_axis: YAxis) -> bool:

@@ -11,7 +11,7 @@ from saewidgets.config.sae import Penalised
 from saewidgets.events import JobStatus
 from saewidgets.records import TrainingRecord
 from saewidgets.render.labels import ARCHITECTURES, choice_label, name_of, short_float, target_of
-from saewidgets.render.numbers import NONE, column, metric
+from saewidgets.render.numbers import NONE, column, metric, tokens
 from saewidgets.render.static_views import tile_values
 from saewidgets.widgets.charts.drawing import HIGHER_IS_BETTER, Y_NAMES
 from saewidgets.widgets.messages.training import CompareState, ParetoPoint, ResultRow, Scope, SettingRow, YAxis
@@ -184,12 +184,13 @@ def pareto_points(records: Iterable[TrainingRecord], y_axis: YAxis) -> tuple[Par
     ]
     best = pareto_front([(l0, y) for l0, y, _ in firm], higher_is_better=higher)
     front = {training_id for (_, _, training_id), on_front in zip(firm, best, strict=True) if on_front}
+    labels = point_labels([record for _, _, record, _ in found])
     return tuple(
         ParetoPoint.of(
-            record, kind=name_of(ARCHITECTURES, record.architecture), label=point_label(record), l0=l0, y=y,
+            record, kind=name_of(ARCHITECTURES, record.architecture), label=label, l0=l0, y=y,
             front=record.id in front, preliminary=why,
         )
-        for l0, y, record, why in found
+        for (l0, y, record, why), label in zip(found, labels, strict=True)
     )
 
 
@@ -199,6 +200,32 @@ def preliminary(record: TrainingRecord, y_axis: YAxis) -> str:
         return "stopped without saving" if record.status is JobStatus.CANCELLED else record.status.value
     held_out = all(name in record.latest for name in _ON_HELD_OUT_TEXT[y_axis])
     return "" if held_out else "training batches only"
+
+
+# What tells two runs with the same label apart, the first of these that differs.
+_APART: tuple[Callable[[TrainingRecord], str], ...] = (
+    lambda record: name_of(ARCHITECTURES, record.architecture),
+    lambda record: f"{record.d_sae:,}",
+    lambda record: record.hook_name.removeprefix("blocks."),
+    lambda record: f"{tokens(record.tokens_total)} tokens",
+    lambda record: f"seed {record.config.get('seed')}",
+    lambda record: record.name,
+    lambda record: record.id,
+)
+
+
+def point_labels(records: Sequence[TrainingRecord]) -> list[str]:
+    """What each run is called in the Pareto view; no two runs are called the same."""
+    labels = [point_label(record) for record in records]
+    for part in _APART:
+        parts: dict[str, set[str]] = {}
+        for label, record in zip(labels, records, strict=True):
+            parts.setdefault(label, set()).add(part(record))
+        labels = [
+            ", ".join(filter(None, (label, part(record)))) if len(parts[label]) > 1 else label
+            for label, record in zip(labels, records, strict=True)
+        ]
+    return labels
 
 
 def point_label(record: TrainingRecord) -> str:

@@ -49,6 +49,7 @@ class PanelModel(Model[PanelState]):
         self._shows_all = False
         self._chart = ChartState()
         self._slots: dict[str, int] = {}
+        self._last_slots: dict[str, int] = {}  # of all runs that had a line
         self._waiting: tuple[str, ...] = ()  # run, but found all lines taken
         self._compared: tuple[str, ...] = ()
         self._y_axis: YAxis = "fvu"
@@ -92,7 +93,8 @@ class PanelModel(Model[PanelState]):
         rest = [i for i in followed if i not in selected]
         drawn = [i for i in selected if self._has_line(i)]
         room = 0 if len(self._compared) > 1 else max(0, SLOTS - len(drawn))  # a comparison draws what it compares
-        self._slots = slots_for([*drawn, *rest[:room]], self._slots)
+        self._slots = slots_for([*drawn, *rest[:room]], self._slots, self._last_slots)
+        self._last_slots |= self._slots
         self._chart = self._chart.model_copy(update={"training_ids": tuple(selected), "followed": tuple(rest)})
 
     @property

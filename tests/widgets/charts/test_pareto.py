@@ -142,13 +142,35 @@ def crowd(*places: tuple[float, float]) -> tuple[ParetoPoint, ...]:
     )
 
 
+def test_no_two_points_have_the_same_label() -> None:
+    records = [
+        run("plain", TopKConfig(k=32, d_sae=4096), 32, 0.12, 0.95),
+        run("wide", TopKConfig(k=32, d_sae=8192), 32, 0.1, 0.96),
+        run("batch", BatchTopKConfig(k=32, d_sae=4096), 32.1, 0.11, 0.955),
+        run("again", TopKConfig(k=32, d_sae=8192), 32, 0.1, 0.96),
+        run("other", TopKConfig(k=16, d_sae=8192), 16, 0.2, 0.9),
+    ]
+    assert {point.id: point.label for point in pareto_points(records, "fvu")} == {
+        "plain": "k 32, TopK, 4,096",
+        "wide": "k 32, TopK, 8,192, wide",
+        "batch": "k 32, BatchTopK",
+        "again": "k 32, TopK, 8,192, again",
+        "other": "k 16",
+    }
+
+
 @pytest.mark.parametrize("y_axis", ["fvu", "ce_loss_score"])
 def test_labels_lie_on_no_marker_and_on_no_other_label(chart: ParetoChart, state: CompareState, y_axis: Axis) -> None:
     rng = np.random.default_rng(0)
     points = crowd(*zip(rng.uniform(8, 400, 60), rng.uniform(0.02, 0.98, 60), strict=True))
     chart.draw(state.model_copy(update={"points": points, "y_axis": y_axis}), "light")
-    (names,) = marks(chart, "Label")
-    assert 5 <= len(names.text) < 60
+    labels = [
+        (l0, y, text, names.x_offset, names.y_offset, names.align)
+        for names in marks(chart, "Label")
+        for l0, y, text in zip(names.x, names.y, names.text, strict=True)
+    ]
+    assert 8 <= len(labels) < 60
+    assert len({(dx, dy) for *_, dx, dy, _ in labels}) > 1  # another side where the first one is taken
     width, height = NARROW, HEIGHT - MARGIN["top"] - MARGIN["bottom"]
     low, high, bottom, top = chart._bounds()
 
@@ -156,9 +178,9 @@ def test_labels_lie_on_no_marker_and_on_no_other_label(chart: ParetoChart, state
         return np.log(l0 / low) / np.log(high / low) * width, (top - y) / (top - bottom) * height
 
     boxes = []
-    for l0, y, text in zip(names.x, names.y, names.text, strict=True):
+    for l0, y, text, dx, dy, align in labels:
         left, middle = place(l0, y)
-        left, middle = left + names.x_offset, middle + names.y_offset
+        left, middle = left + dx - (6.2 * len(text) if align == "end" else 0), middle + dy
         boxes.append((left, middle - 6, left + 6.2 * len(text), middle + 6))
     for number, (left, upper, right, lower) in enumerate(boxes):
         assert left >= 0 <= upper
