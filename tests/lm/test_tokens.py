@@ -106,4 +106,3 @@ def test_tokens_that_are_flagged_but_not_named_are_special(tokenizer: Any) -> No
     assert turn not in extended.all_special_ids
     assert turn in special_tokens(extended).all
     assert plain not in special_tokens(extended).all
-    assert TokenText(extended).is_special(turn)
