@@ -46,7 +46,10 @@ def special_tokens(tokenizer: Any) -> SpecialTokens:
     unknown = tokenizer.unk_token_id
     flagged = getattr(tokenizer, "added_tokens_decoder", {}).items()
     ids = {int(i) for i in tokenizer.all_special_ids} | {int(i) for i, token in flagged if token.special}
-    if unknown is not None and unknown not in (bos, eos, cls, sep, tokenizer.pad_token_id):
+    vocabulary = getattr(getattr(tokenizer, "backend_tokenizer", None), "model", None)
+    # A byte-level vocabulary has tokens for every text, so its unknown token is a mark: SmolLM's <|endoftext|>.
+    is_text = getattr(vocabulary, "unk_token", "") is not None
+    if is_text and unknown is not None and unknown not in (bos, eos, cls, sep, tokenizer.pad_token_id):
         ids.discard(unknown)
     known = [int(i) for i in (bos, cls, eos) if i is not None]
     between = [int(i) for i in (eos, sep, bos) if i is not None]
