@@ -154,17 +154,12 @@ class ChatTurn(Config):
     steered: str = Field(default="", max_length=_MAX_PROMPT)
 
 
-class _Message(Config):
-    role: Literal["system", "user", "assistant"]
-    content: str
-
-
 def _chat_fields(messages: Any) -> dict[str, Any]:
     """The fields of `SteeringConfig` for a list of messages; both answers of a turn are the assistant's."""
-    rows = [_Message.from_data(each) for each in messages] if isinstance(messages, Sequence) else []
-    system = rows.pop(0).content if rows and rows[0].role == "system" else ""
-    texts = [each.content for each in rows]
-    if len(rows) % 2 == 0 or any(each.role != ("user", "assistant")[at % 2] for at, each in enumerate(rows)):
+    rows = list(messages) if isinstance(messages, Sequence) else []
+    roles, texts = [[isinstance(each, Mapping) and each.get(key) for each in rows] for key in ("role", "content")]
+    system = texts.pop(0) if roles[:1] == ["system"] else ""
+    if len(texts) % 2 == 0 or roles[-len(texts) :] != (["user", "assistant"] * len(texts))[: len(texts)]:
         raise ConfigError(
             "The prompt is neither a text nor a list of messages that ends with the user's.", where="prompt",
             hint="Write {'role': …, 'content': …} for each: system or not, then user and assistant in turns.",

@@ -44,15 +44,11 @@ def _chat_ids(lm: LoadedModel, messages: Messages) -> list[int]:
     if system and messages[0]["role"] == "system":
         raise ConfigError(system, where="system", hint="Write it into the first message instead.")
     rows = [{**each, "content": readable(each["content"], "prompt")} for each in messages]
+    tokenizer = copy.deepcopy(lm.tokenizer)
     try:
-        ids: list[int] = copy.deepcopy(lm.tokenizer).apply_chat_template(
-            rows, add_generation_prompt=True, return_dict=False
-        )
+        ids: list[int] = tokenizer.apply_chat_template(rows, add_generation_prompt=True, return_dict=False)
     except Exception as error:  # whatever a template raises, it is of the model's repository
-        raise ConfigError(
-            f"The chat template of {lm.name} refuses these messages: {error}", where="prompt",
-            hint="Change the messages, or switch Chat off.",
-        ) from error
+        raise ConfigError(f"The chat template of {lm.name} refuses these messages: {error}", where="prompt") from error
     return ids
 
 

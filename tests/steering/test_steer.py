@@ -357,7 +357,10 @@ def test_a_chat_goes_on_from_the_history_of_each_side(
     assert second.config.from_data(second.config.to_data()) == second.config
 
 
-def test_mistakes_in_messages(tiny: LoadedModel) -> None:
+def test_mistakes_in_messages(tiny: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tiny.tokenizer, "chat_template", "{{ raise_exception('Not today') }}")
+    with pytest.raises(ConfigError, match="refuses these messages: Not today"):
+        steer(tiny, None, [], "king", chat=True)
     user, answer = {"role": "user", "content": "king"}, {"role": "assistant", "content": "ship"}
     for messages in ([user, answer], [answer, user], [user, user], [{"role": "user"}], [{**user, "role": "tool"}]):
         with pytest.raises(ConfigError):

@@ -123,13 +123,9 @@ class SteeringCommands(Commands):
         sae_id, loading = self._sae_id(), any(row.pending for row in self._model.rows)
         if sae_id in ("", self._chat_of) or loading:  # it is asked again once the model is loaded
             return
-        problems = "", ""
-        try:
-            problems = self._steering.chat_problems(sae_id)
-        except SAEWidgetsError as error:  # reported in full when it is generated
-            logger.info("Whether the model takes a chat is not known: %s", error)
         self._chat_of = sae_id
-        self._model.set_chat_problems(*problems)
+        self._model.set_chat_problems("", "")
+        self._model.set_chat_problems(*self._steering.chat_problems(sae_id))
 
     def measure(self, key: str) -> None:
         """Look for the largest activation of a feature, which may load the model; it shows in the state."""
@@ -383,6 +379,13 @@ def _prompt(result: Any) -> tuple[str, ...]:
     return pieces[1:] if "".join(pieces[1:]) == result.config.prompt else pieces
 
 
+def _before(result: Any, side: Any) -> str:
+    """What stands before a text: the prompt, or the chat of its side."""
+    if not result.config.chat:
+        return "".join(_prompt(result))
+    return "".join(f"{each['role']}: {each['content']}\n" for each in result.config.messages(side)) + "assistant: "
+
+
 def _text(text: Any, changed: Sequence[int]) -> messages.SteeringText:
     return messages.SteeringText.of(text, pieces=tuple(text.pieces), changed=tuple(changed))
 
@@ -412,11 +415,7 @@ def copied(config: SteeringConfig, names: dict[str, str], generated: Any, swept:
             parts.append("made with\n" + _settings(generated.config, names))
         for name, text in (("Baseline", generated.baseline), ("Steered", generated.steered)):
             if text is not None:
-                before = "".join(_prompt(generated))
-                if generated.config.chat:
-                    chat = generated.config.messages(name.lower())
-                    before = "".join(f"{each['role']}: {each['content']}\n" for each in chat) + "assistant: "
-                parts.append(f"\n### {name} ({text.numbers})\n{before}{text.text}")
+                parts.append(f"\n### {name} ({text.numbers})\n{_before(generated, name.lower())}{text.text}")
         parts += list(generated.notes)
     if swept is not None and swept.sweep:
         feature = swept.config.features[swept.swept]
