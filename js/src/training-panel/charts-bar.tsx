@@ -144,22 +144,34 @@ export function ChartsBar({ store }: { store: Store }) {
 
 /** What each of the charts below shows; what another one showed, that one gets in exchange. */
 function Metrics({ store }: { store: Store }) {
-  const { metrics, choices } = store.charts();
+  const { metrics, choices, wide } = store.charts();
   const change = (i: number, name: string) => {
     const now = metrics.map((old, j) => (j === i ? name : old === name ? metrics[i] : old));
     void store.changeCharts({ metrics: now as typeof metrics });
   };
   return (
-    <div class="metrics">
-      {metrics.map((name, i) => (
-        <Pick
-          key={i}
-          label={`Metric of chart ${i + 1}`}
-          value={name}
-          options={choices}
-          onPick={(chosen) => change(i, chosen)}
-        />
-      ))}
+    <div class={wide ? "metrics wide" : "metrics"}>
+      {metrics.map(
+        (name, i) =>
+          (!wide || wide === i + 1) && (
+            <span key={i} class="row">
+              <Pick
+                label={`Metric of chart ${i + 1}`}
+                value={name}
+                options={choices}
+                onPick={(chosen) => change(i, chosen)}
+              />
+              <Button
+                small
+                kind="quiet"
+                icon="wide"
+                label={`Full width of chart ${i + 1}`}
+                pressed={wide > 0}
+                onClick={() => store.changeCharts({ wide: wide ? 0 : i + 1 })}
+              />
+            </span>
+          ),
+      )}
     </div>
   );
 }

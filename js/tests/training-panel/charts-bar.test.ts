@@ -39,6 +39,17 @@ it("lets every chart show another metric, which the data follows, and two never 
   expect(sent(model, "chart")).toMatchObject([{ metrics: ["loss", "l0", "lr"] }, { metrics: ["lr", "l0", "loss"] }]);
 });
 
+it("shows one chart in full width, and all of them again", async () => {
+  const { page, model, user } = show(fullState(), "chart_controls");
+  await user.click(page.getByRole("button", { name: "Full width of chart 2" }));
+  const back = await waitFor(() => page.getByRole("button", { name: "Full width of chart 2", pressed: true }));
+  expect(page.queryByRole("combobox", { name: "Metric of chart 1" })).toBeNull();
+  expect(document.activeElement).toBe(back);
+  await user.click(back);
+  expect(sent(model, "chart")).toMatchObject([{ wide: 2 }, { wide: 0 }]);
+  expect(page.getByRole("combobox", { name: "Metric of chart 1" })).toBeTruthy();
+});
+
 it("while other runs reach further than those that are active, one click shows all of every run", async () => {
   const state = fullState();
   const { page, model, user } = show({ ...state, charts: { ...state.charts, longer: true } }, "chart_controls");

@@ -34,7 +34,7 @@ DASHES = ("solid", "dashed", "dotted", "dash_dotted", "solid", "dashed")  # bqpl
 RAW_OPACITY = 0.45
 RAW_WIDTH = 1.0
 SMOOTH_WIDTH = 1.75
-HEIGHT = 132
+HEIGHT, WIDE_HEIGHT = 132, 320  # of three charts side by side, and of one alone
 MARKS_PER_LINE = 6
 
 
@@ -156,6 +156,7 @@ class Chart(Plot, Drawing):
         if (look.log_y, name, x) != (before.log_y, self.name, self._x):
             self.name, self._x = name, x
             self._new_scale()
+        self._figure.layout.height = f"{WIDE_HEIGHT if look.wide else HEIGHT}px"
         self.paint_axes(PALETTES[look.theme])
 
     def _new_scale(self) -> None:
@@ -213,7 +214,8 @@ class Chart(Plot, Drawing):
                 mark.colors = [colors[run.slot % SLOTS]]
         self._fit(low, high)
         self.show_axes(math.isfinite(high))
-        set_ticks(self._figure.axes[1], self._ticks(*(self._chosen or (low, high)), 5, 4))
+        most = (7, 6) if self.look.wide else (5, 4)
+        set_ticks(self._figure.axes[1], self._ticks(*(self._chosen or (low, high)), *most))
         self._write(runs, instead)
 
     def _extent(self, runs: Sequence[RunLine]) -> tuple[float, float]:

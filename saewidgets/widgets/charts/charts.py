@@ -103,9 +103,14 @@ class Charts:
 
         To be called when the page knows which runs have a line: a figure that is still hidden draws itself badly.
         """
-        if self.charts and bool(self._series) != bool(self.box.children):
+        shown = tuple(chart.box for chart in self._on_page) if self._series else ()
+        if shown != self.box.children:
             self.box.layout.min_height = None
-            self.box.children = tuple(chart.box for chart in self.charts) if self._series else ()
+            self.box.children = shown
+
+    @property
+    def _on_page(self) -> "tuple[Chart, ...]":
+        return self.charts[self._state.wide - 1 : self._state.wide] or self.charts
 
     def _lines(self, name: str, x_axis: str) -> list[RunLine]:
         state, end = self._state, self._end(x_axis)
@@ -141,7 +146,7 @@ class Charts:
         low, high = self._x.min or 0.0, self._x.max
         if high is None:
             high = min(self._reach(self._state.x_axis, active=False), self._end(self._state.x_axis))
-        ticks, unit = x_ticks(self._state.x_axis, low, high, log=self._state.log_x)
+        ticks, unit = x_ticks(self._state.x_axis, low, high, log=self._state.log_x, wide=self._state.wide > 0)
         return Axis(unit, low, high, ticks, self._state.log_x)
 
     @property
@@ -179,7 +184,7 @@ class Charts:
         axis = self._state.x_axis
         x = self._x_axis()
         x = replace(x, name=f"time ({x.name})") if axis == "time" else x
-        drawn = ((chart, self._with_points(chart.name, axis)) for chart in self.charts)
+        drawn = ((chart, self._with_points(chart.name, axis)) for chart in self._on_page)
         return [chart.picture(axis, x, lines) for chart, lines in drawn if lines]
 
     def static(self) -> list[Html]:
@@ -241,17 +246,19 @@ def _course(series: Series, name: str) -> str:
     return f"{run.record.name} {course}"
 
 
-def x_ticks(axis: str, low: float, high: float, *, log: bool = False) -> tuple[list[tuple[float, str]], str]:
+def x_ticks(
+    axis: str, low: float, high: float, *, log: bool = False, wide: bool = False
+) -> tuple[list[tuple[float, str]], str]:
     """Positions with labels, and the unit: tokens in K and M, time in seconds, minutes or hours."""
     if not math.isfinite(high):
         return [], axis
     ticks = log_ticks if log else linear_ticks
 
     def fitting(low: float, high: float, text: Callable[[float], str]) -> list[tuple[float, str]]:
-        """As many as fit beside each other in a chart of the least width."""
-        for wanted in (4, 3, 2, 1):
+        """As many as fit beside each other in a chart of the least width, or twice that."""
+        for wanted in (7, 5, 4, 3, 2, 1)[0 if wide else 2 :]:
             found = [(value, text(value)) for value in ticks(low, high, wanted)]
-            if sum(_CHARACTER * len(text) + _GAP for _, text in found[1:]) <= _LEAST_WIDTH:
+            if sum(_CHARACTER * len(text) + _GAP for _, text in found[1:]) <= _LEAST_WIDTH * (1 + wide):
                 break
         return found
 

@@ -79,6 +79,7 @@ class ChartLook(Wire):
     x_axis: XAxis = "tokens"
     x_range: XRange = "active"  # where it ends: with the runs that are active, or with the longest
     metrics: tuple[str, str, str] = ("loss", "l0", "fvu")  # what each chart shows
+    wide: int = Field(default=0, ge=0, le=3)  # number of the chart shown alone in full width; 0: all side by side
     log_x: bool = False
     log_y: bool = True
     show_raw: bool = True

@@ -69,6 +69,22 @@ def two() -> ChartedRun:
     return run("two", 1, 100)
 
 
+def test_one_chart_takes_the_whole_width(charts: Charts, one: ChartedRun) -> None:
+    def shown(**look: Any) -> tuple[Any, ...]:
+        charts.update([one], ChartState(**look))
+        charts.show()
+        return charts.box.children
+
+    every = shown()
+    low = charts.charts[1]._figure.layout.height
+    assert shown(wide=2) == every[1:2]
+    assert charts.charts[1]._figure.layout.height > low
+    assert shown(wide=3) == every[2:]
+    assert [picture.name for picture in charts.pictures()] == ["fvu"]
+    assert shown() == every
+    assert charts.charts[1]._figure.layout.height == low
+
+
 WAITS = ChartedRun(make_record("waits", TrainingConfig(), name="waits"), 2)
 COLUMNS["waits"] = columns(0)
 
