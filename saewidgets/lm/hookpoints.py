@@ -37,7 +37,7 @@ from torch import Tensor, nn
 from saewidgets.config.hook_names import HOOK_NAME, IN_BLOCK, head_of, without_head
 from saewidgets.lm.model_config import heads_of, text_config
 from saewidgets.lm.norms import Norm
-from saewidgets.lm.sites import HookError, Kind, find_blocks, sites_of
+from saewidgets.lm.sites import HookError, Kind, find_blocks, site_at, sites_of
 
 SITES = ("hook_resid_pre", "hook_attn_out", "hook_mlp_out", "hook_resid_post")
 """The places in a block that are trained on."""
@@ -132,20 +132,20 @@ def resolve_hook(model: nn.Module, hook_name: str) -> HookPoint:
             where="hook_name",
             hint=f"Choose a layer from 0 to {len(blocks) - 1}.",
         )
-    block, found = blocks[layer], sites_of(model)[layer]
-    place = found.sites.get(site)
-    if place is None:
+    block, found = blocks[layer], site_at(model, layer, site)
+    if isinstance(found, str):
+        known = sites_of(model)[layer].sites
         raise HookError(
-            f"{site} is not known for {type(block).__name__}: {found.missing[site]}.",
-            where="hook_name",
-            hint=f"This model has {', '.join(name for name in IN_BLOCK if name in found.sites) or 'no hook points'}.",
+            f"{site} is not known for {type(block).__name__}: {found}.", where="hook_name",
+            hint=f"This model has {', '.join(name for name in IN_BLOCK if name in known) or 'no hook points'}.",
         )
+    place, module = found
     heads = None
     if site == "attn.hook_z":
         count = heads_of(text_config(model))
         heads = count if count is not None and place.width % count == 0 else None
     point = HookPoint(
-        without_head(hook_name), layer, place.module(block), block, place.width, place.kind, heads, norm=place.norm
+        without_head(hook_name), layer, module, block, place.width, place.kind, heads, norm=place.norm
     )
     return point if (head := head_of(hook_name)) is None else _one_head(point, head)
 

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -59,9 +59,6 @@ class Site:
     kind: Kind
     width: int
     norm: Norm | None = None
-
-    def module(self, block: nn.Module) -> nn.Module:
-        return block.get_submodule(self.path)
 
 
 @dataclass(slots=True)
@@ -118,25 +115,29 @@ def sites_of(model: nn.Module) -> list[BlockSites]:
     """The sites of every block of `model`. The first call runs the model on a few tokens; later ones look it up.
 
     Raises `HookError` if the model has no list of blocks, or does not run."""
-    blocks = find_blocks(model)
     with _lock:
         table = _known.get(model)
-    if table is None or not _still_fits(table, blocks):
-        table = _checked(model, blocks)
+    if table is None:
+        table = _checked(model, find_blocks(model))
         with _lock:
             _known[model] = table
     return table
 
 
-def _still_fits(table: Sequence[BlockSites], blocks: nn.ModuleList) -> bool:
-    """Whether every module of the table is still there: adapters and quantisation replace modules."""
-    try:
-        for found, block in zip(table, blocks, strict=True):
-            for site in found.sites.values():
-                site.module(block)
-    except (AttributeError, ValueError):
-        return False
-    return True
+def site_at(model: nn.Module, layer: int, name: str) -> tuple[Site, nn.Module] | str:
+    """The site `name` of a block and its module, or the reason why the block does not have it. Checks the model again
+    if modules were replaced since, as adapters and quantisation do."""
+    block = find_blocks(model)[layer]
+    for _ in range(2):
+        found = sites_of(model)[layer]
+        if (site := found.sites.get(name)) is None:
+            break
+        try:
+            return site, block.get_submodule(site.path)
+        except AttributeError:
+            with _lock:
+                _known.pop(model, None)
+    return found.missing[name]
 
 
 @dataclass(slots=True, eq=False)

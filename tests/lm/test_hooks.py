@@ -294,3 +294,22 @@ def test_autocast_around_it_does_not_reach_the_model() -> None:
     with torch.autocast("cpu", dtype=torch.bfloat16):
         found = capture(model, ["blocks.1.hook_resid_post"], ids)["blocks.1.hook_resid_post"]
     assert torch.equal(found, expected)
+
+
+def test_modules_that_were_replaced_are_found_again() -> None:
+    """As an adapter wraps a layer: the module of the site has another place afterwards."""
+
+    class Wrapped(nn.Module):
+        def __init__(self, inner: nn.Module) -> None:
+            super().__init__()
+            self.inner = inner
+
+        def forward(self, *args: Any, **kwargs: Any) -> Any:
+            return self.inner(*args, **kwargs)
+
+    model, name = build("gpt2"), "blocks.1.attn.hook_z"
+    block = find_blocks(model)[1]
+    projection = block.get_submodule("attn.c_proj")
+    assert resolve_hook(model, name).module is projection
+    block.attn = Wrapped(block.get_submodule("attn"))
+    assert resolve_hook(model, name).module is projection
