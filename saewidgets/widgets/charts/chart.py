@@ -179,7 +179,9 @@ class Chart(Plot, Drawing):
             n = number % SLOTS
             self._slots[number] = Slot(
                 self.mark(bqplot.Lines, scales=scales, stroke_width=RAW_WIDTH, opacities=[RAW_OPACITY]),
-                self.mark(bqplot.Lines, scales=scales, stroke_width=SMOOTH_WIDTH, line_style=DASHES[n]),
+                self.mark(  # the page finds it by its label, for the crosshair
+                    bqplot.Lines, scales=scales, stroke_width=SMOOTH_WIDTH, line_style=DASHES[n], labels=[str(number)]
+                ),
                 self.mark(bqplot.Scatter, scales=scales, marker=MARKERS[n], default_size=18),
                 self.mark(
                     bqplot.Lines, scales={"x": self._x, "y": self._whole}, stroke_width=1.0, line_style="dotted",

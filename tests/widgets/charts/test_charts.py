@@ -100,6 +100,7 @@ def test_a_run_has_a_raw_and_a_smoothed_line_in_every_chart(charts: Charts, one:
         assert slot.raw.visible
         assert slot.smooth.visible
         assert slot.raw.opacities == [0.45]
+        assert (slot.raw.labels, slot.smooth.labels) == ([], ["0"])  # the crosshair reads the smoothed line
         assert (slot.raw.stroke_width, slot.smooth.stroke_width) == (1.0, 1.75)
         assert slot.raw.y.tolist() == COLUMNS["one"][name].tolist()
         assert np.std(np.diff(slot.smooth.y)) < np.std(np.diff(slot.raw.y))
