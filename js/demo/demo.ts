@@ -118,6 +118,12 @@ const PAGES: Record<string, Pages> = {
       ),
     chosen: () => steering({ settings: { ...settings, positions: [2, 3] } }),
     writing: () => steering({ run: { ...run, ...(scene.writing as Partial<SteeringRun>) } }),
+    chat: () => steering({ ...steer.CHAT, swept: 0 }),
+    chatting: () =>
+      steering({ ...steer.CHAT, run: { ...run, ...(scene.writing as Partial<SteeringRun>), turn: 1 }, swept: 0 }),
+    nochat: () => steering({ chat_problem: steer.NO_CHAT, generated: 0, swept: 0 }),
+    nosystem: () =>
+      steering({ ...steer.CHAT, settings: { ...steer.CHAT.settings, system: "" }, system_problem: steer.NO_SYSTEM }),
     presets: () => press("Presets")(steering()),
     hostile: () => steering({ rows: [steer.row({ label: HOSTILE, sae: HOSTILE })] }),
   },

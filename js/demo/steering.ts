@@ -9,8 +9,26 @@ export const PROMPT = scene.prompt;
 export const ROWS = scene.rows.map((one) => ({ tokens: [], ...one })) as object[] as wire.SteeringRow[];
 const FIRST = ROWS[0] as wire.SteeringRow;
 export const row = (change: Partial<wire.SteeringRow> = {}) => ({ ...FIRST, ...change });
-const TEXTS = scene.texts as wire.SteeringTexts;
+const TEXTS = { turn: null, ...scene.texts } as wire.SteeringTexts;
 export const texts = (change: Partial<wire.SteeringTexts> = {}) => ({ ...TEXTS, ...change });
+
+export const NO_CHAT = "The tokenizer of demo has no chat template.";
+export const NO_SYSTEM = "The chat template of demo has no system role.";
+
+const said = (text: wire.SteeringText | null) => (text?.pieces ?? []).join("").trim();
+
+/** A chat of two turns, the second answered by the texts of the scene. */
+export const CHAT = {
+  settings: { ...wire.EMPTY_STEERING.settings, chat: true, system: "Answer in one short paragraph." },
+  turns: [
+    {
+      user: "What did the old man see from the hill?",
+      baseline: "He saw the village, and smoke that rose from its roofs.",
+      steered: "He saw the harbour, and a ship that came in under full sail.",
+    },
+    { user: "Where did he go then?", baseline: said(TEXTS.baseline), steered: said(TEXTS.steered) },
+  ],
+};
 
 export const steeringState = (change: Partial<wire.SteeringState> = {}): wire.SteeringState => ({
   ...{ ...wire.EMPTY_STEERING, revision: 1, saes: [scene.sae], sae_id: "sae_1", rows: ROWS, updated_at: 1_790_000_000 },
@@ -54,14 +72,35 @@ export class FakeSteering extends FakeWidget<wire.SteeringState, wire.SteeringCo
     steering_generate: ({ what }) => {
       const { run } = this.state;
       const next = { number: run.number + 1, kind: what ?? "generate", status: "running", phase: "writing" } as const;
-      this.setState({ run: { ...run, ...next, texts: [], problem: null } });
+      const { settings, turns } = this.state;
+      const turn = settings.chat && next.kind === "generate" ? turns.length : null;
+      if (turn !== null) {
+        const pending = { user: settings.prompt, baseline: "", steered: "" };
+        this.setState({ turns: [...turns, pending], settings: { ...settings, prompt: "" } });
+      }
+      this.setState({ run: { ...run, ...next, turn, texts: [], problem: null } });
       if (!this.options.hold) setTimeout(() => this.finish(), 5);
       return { number: next.number };
     },
     steering_preview: () => SHIP,
     steering_stop: () => this.setState({ run: { ...this.state.run, status: "stopping" } }),
     steering_read: ({ what }) =>
-      what === "sweep" ? { ...scene.sweep, number: this.state.swept } : { ...texts(), number: this.state.generated },
+      what === "sweep"
+        ? { ...scene.sweep, number: this.state.swept, turn: null }
+        : {
+            ...texts(),
+            number: this.state.generated,
+            turn: this.state.turns.length ? this.state.turns.length - 1 : null,
+          },
+    steering_chat: ({ action }) => {
+      const { settings, turns } = this.state;
+      const prompt = action === "edit" ? (turns.at(-1)?.user ?? "") : settings.prompt;
+      this.setState({
+        turns: action === "edit" ? turns.slice(0, -1) : [],
+        settings: { ...settings, prompt },
+        generated: 0,
+      });
+    },
     steering_preset: ({ action, name }) => {
       const saved = { name, features: 1, saes: ["a"], prompt: "", saved_at: 1_790_000_000, path: "", problem: "" };
       if (action === "delete") this.presets = this.presets.filter((one) => one.name !== name);

@@ -5,6 +5,7 @@ A place is kept beside packed tokens. In Parquet it names the row group, in JSON
 it is not read again (a packed file has to be unpacked from its beginning).
 """
 
+import codecs
 import gzip
 import io
 import json
@@ -256,7 +257,8 @@ def _jsonl(shard: Shard, what: What, column: str | None, start: ShardPosition) -
             try:
                 row = json.loads(line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line)
             except UnicodeDecodeError as error:
-                raise _damaged(shard, number, f"is not UTF-8 (byte {error.start + 1} of the line)") from error
+                hint = "The file is UTF-16. Save it as UTF-8." if is_utf16(line) else "Correct or remove this row."
+                raise _damaged(shard, number, f"is not UTF-8 (byte {error.start + 1} of the line)", hint) from error
             except (ValueError, RecursionError) as error:
                 raise _damaged(shard, number, f"is not JSON ({error})") from error
             if isinstance(row, str) and what != "tokens" and column is None:
@@ -271,6 +273,12 @@ def _jsonl(shard: Shard, what: What, column: str | None, start: ShardPosition) -
             if chosen not in row:
                 raise _damaged(shard, number, f"has no {chosen!r}", hint=f"It has {', '.join(row)[:200]}.")
             yield ShardRow(row[chosen], number, ShardPosition(number, at), chosen)
+
+
+def is_utf16(data: bytes) -> bool:
+    """Whether text begins with the byte-order mark of UTF-16, or every other byte of it is null."""
+    head = data[:64]
+    return head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or head.count(0) * 5 >= len(head) * 2 > 2
 
 
 def _unpacked(name: str, raw: IO[bytes]) -> Any:
@@ -332,8 +340,8 @@ def _arrow(shard: Shard, what: What, column: str | None, start: ShardPosition) -
 
 
 def arrow_columns(schema: Any, what: What, wanted: str | None = None) -> dict[str, str | None]:
-    """Column → None if it may hold `what`, else its type. Bytes count as text in the column `wanted`, or if there are
-    no strings: Spark writes text so, but images are bytes as well."""
+    """Column → None if it may hold `what`, else its type. Bytes count as text in the column `wanted`, in one with a
+    usual name, or if there are no strings: Spark writes text so, but images are bytes as well."""
     import pyarrow.types as kinds  # loaded here for long
 
     def is_string(kind: Any) -> bool:
@@ -346,7 +354,7 @@ def arrow_columns(schema: Any, what: What, wanted: str | None = None) -> dict[st
     def fits(name: str, kind: Any) -> bool:
         is_bytes = kinds.is_binary(kind) or kinds.is_large_binary(kind) or str(kind) == "binary_view"
         if what == "text":
-            return is_string(kind) or bool(is_bytes and (name == wanted or not strings))
+            return is_string(kind) or bool(is_bytes and (name in (wanted, *_TEXT) or not strings))
         listed = kinds.is_list(kind) or kinds.is_large_list(kind) or kinds.is_fixed_size_list(kind)
         if what == "chat":
             return is_string(kind) or bool(listed and kinds.is_struct(kind.value_type))

@@ -30,6 +30,7 @@ from saewidgets.activations.documents import (
     What,
     chunked,
     cut,
+    is_utf16,
     kind_of,
     pieces,
     read_rows,
@@ -131,6 +132,11 @@ def find_files(path: Path, suffixes: tuple[str, ...]) -> list[Path]:
         return [path]
     if not os.path.isdir(path):
         raise NotFoundError("There is no such file or folder.", where=str(path), hint="Check the path of the dataset.")
+    if (path / "dataset_dict.json").is_file():
+        splits = ", ".join(sorted(entry.name for entry in path.iterdir() if entry.is_dir()))
+        raise ConfigError(
+            "This folder holds several splits of a dataset.", where=str(path), hint=f"Give the folder of one: {splits}."
+        )
     home = path.resolve()
     files: list[Path] = []
     for folder, folders, names in os.walk(path):
@@ -160,6 +166,9 @@ def _read_text(file: Path, encoding: str) -> Iterator[Document]:
         with file.open("rb") as stream:
             while True:
                 data = stream.read(documents.PIECE_CHARACTERS)
+                if not read and is_utf16(data) and codecs.lookup(encoding).name == "utf-8":  # its nulls decode as well
+                    hint = 'Give its encoding: TextCorpus(path, encoding="utf-16").'
+                    raise FormatError("The text is UTF-16.", where=str(file), hint=hint)
                 read += len(data)
                 text = decoder.decode(data, final=not data)
                 rest += text.removeprefix("\ufeff") if first and not rest else text
@@ -175,9 +184,6 @@ def _read_text(file: Path, encoding: str) -> Iterator[Document]:
         found = "The text is"
         if isinstance(error, UnicodeDecodeError):  # else no single byte is wrong: UTF-16 without a byte-order mark, say
             place = read - len(error.object) + error.start
-            if place == 0 and error.object[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
-                hint = 'Give its encoding: TextCorpus(path, encoding="utf-16").'
-                raise FormatError("The text is UTF-16.", where=str(file), hint=hint) from error
             found = f"Byte 0x{error.object[error.start]:02x} at position {place:,} is"
         raise FormatError(
             f"{found} not {encoding} ({getattr(error, 'reason', error)}).", where=str(file),

@@ -63,7 +63,7 @@ def list_features(
     sort: Annotated[str, Option(help="index, density, max, label or score.")] = "index",
     descending: Annotated[bool, Option("--descending", help="The largest first.")] = False,
     limit: Limit = 50,
-    offset: Annotated[int, Option(help="Leave out so many first.", min=0)] = 0,
+    offset: Annotated[int, Option(help="Skip this many features first.", min=0)] = 0,
     extraction: Extracted = None,
 ) -> None:
     """List the features of an SAE (or of what a run has left)."""

@@ -41,23 +41,23 @@ def auto(
         str, Option(metavar="KIND", help="heuristic, openai or transformers.", rich_help_panel=ASKED)
     ] = "heuristic",
     model_name: Annotated[
-        str | None, Option(help="As the server calls it; else a Hugging Face id or folder.", rich_help_panel=ASKED)
+        str | None, Option(help="Name on the server, or a Hugging Face id or folder.", rich_help_panel=ASKED)
     ] = None,
     base_url: Annotated[
-        str | None, Option(help="Any server like OpenAI's: http://127.0.0.1:8000/v1.", rich_help_panel=ASKED)
+        str | None, Option(help="A server with OpenAI's API: http://127.0.0.1:8000/v1.", rich_help_panel=ASKED)
     ] = None,
     key_env: Annotated[
         str | None,
         Option(
             "--key-env", metavar="NAME", rich_help_panel=ASKED,
-            help="Environment variable with the key, else OPENAI_API_KEY for OpenAI and none for others.",
+            help="Environment variable with the key. Default: OPENAI_API_KEY for OpenAI, no key for other servers.",
         ),
     ] = None,
     concurrency: Annotated[int, Option(help="Questions under way at once.", min=1, max=256, rich_help_panel=ASKED)] = 4,
     dry_run: Annotated[
-        bool, Option("--dry-run", help="Print exact prompts and cost; send nothing.", rich_help_panel=COST)
+        bool, Option("--dry-run", help="Print the first prompts and the cost; send nothing.", rich_help_panel=COST)
     ] = False,
-    limit: Annotated[int | None, Option(help="At most so many features.", min=1, rich_help_panel=COST)] = None,
+    limit: Annotated[int | None, Option(help="Label at most this many features.", min=1, rich_help_panel=COST)] = None,
     price: Annotated[
         tuple[float, float] | None,
         Option(metavar="IN OUT", help="Per million tokens of prompts and of answers.", rich_help_panel=COST),
@@ -65,11 +65,12 @@ def auto(
     max_cost: Annotated[
         float | None, Option(help="Stop before more is spent; needs --price.", rich_help_panel=COST)
     ] = None,
-    again: Annotated[bool, Option("--again", help="Also features that have a label.")] = False,
+    again: Annotated[bool, Option("--again", help="Label features that have a label as well.")] = False,
     scored: Annotated[bool, Option("--score", help="Then have the new labels judged on other text.")] = False,
     extraction: Extracted = None,
 ) -> None:
-    """Label live features: by the words that their examples share, or by a language model. A key is never an option."""
+    """Label the live features without a label, by the words that their examples share or by a language model. For a
+    language model, labels made from shared words do not count. A key is never an option."""
     from saewidgets.workspace.features import language_model  # SQLAlchemy and more: not for the help
 
     chosen: dict[str, Any] = {"again": again, "limit": limit, "price": price, "score": scored}
@@ -117,7 +118,7 @@ def _judged(run: Any) -> tuple[dict[str, Any], list[str]]:
 def _reasons(problems: Sequence[tuple[int, str]], what: str) -> list[str]:
     """The reasons of the first few."""
     more = [f"{what}: {count(len(problems) - _TOLD)} more"] if len(problems) > _TOLD else []
-    return [*(f"{what}: {index}: {error}" for index, error in problems[:_TOLD]), *more]
+    return [*(f"{what}: feature {index}: {error}" for index, error in problems[:_TOLD]), *more]
 
 
 @label.verb("score", quiet=True)
@@ -138,7 +139,7 @@ def set_(
     sae: Source,
     index: Index,
     text: Annotated[str, typer.Argument(metavar="TEXT", help='A short phrase; "" removes your label.')],
-    description: Annotated[str, Option(help="More of it.")] = "",
+    description: Annotated[str, Option(help="A longer description.")] = "",
 ) -> None:
     """Label one feature yourself. Your label wins over all others."""
     workspace = session.workspace
@@ -155,7 +156,7 @@ def import_(
     ],
     skip_errors: Annotated[bool, Option("--skip-errors", help="Leave out lines that are wrong.")] = False,
 ) -> None:
-    """Take in labels; those you wrote yourself stay."""
+    """Import labels; your own labels stay."""
     wanted = wanted_of(sae)
     done = session.workspace.features.import_labels(wanted, source, on_error="skip" if skip_errors else None)
     problems = [str(problem) for problem in done.problems]
@@ -167,7 +168,7 @@ def import_(
 @label.verb("export")
 def export(
     sae: Source,
-    path: Annotated[Path, typer.Argument(metavar="FILE", help="A .csv or .jsonl file; one that is there is replaced.")],
+    path: Annotated[Path, typer.Argument(metavar="FILE", help="A .csv or .jsonl file; an existing one is replaced.")],
 ) -> None:
     """Write all labels to a file."""
     written = session.workspace.features.export_labels(wanted_of(sae), path)

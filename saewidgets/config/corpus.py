@@ -161,6 +161,7 @@ class TextCorpus(Config):
     def __init__(self, source: Any = None, /, **data: Any) -> None:
         """`TextCorpus("notes.txt")`, `TextCorpus(["a.txt", "folder"])` or `TextCorpus(strings=[...])`."""
         if source is not None:
+            _refuse_dataset(source)
             data["files"] = source
         if isinstance(data.get("strings"), str):
             data["strings"] = (data["strings"],)
@@ -288,6 +289,7 @@ class TokensCorpus(Config):
     def __init__(self, source: Any = None, /, **data: Any) -> None:
         """`TokensCorpus("tokens.npy")`, `TokensCorpus("owner/name", column="input_ids")`."""
         if source is not None:
+            _refuse_dataset(source)
             data["source"] = str(source) if isinstance(source, Path) else source
         super().__init__(**data)
 
@@ -321,16 +323,20 @@ class TokensCorpus(Config):
         return hub.label if (hub := self.hub) is not None else Path(self.source).name
 
 
+def _refuse_dataset(value: Any) -> None:
+    if type(value).__module__.partition(".")[0] == "datasets":
+        raise ConfigError(
+            f"A {type(value).__name__} object is not a corpus: a run has to find its text again.", where="corpus",
+            hint="Save it with dataset.save_to_disk(folder) and give that folder; or give its hub id.",
+        )
+
+
 def as_corpus(value: Any) -> Any:
     """What a person may write for a corpus: ``"demo"``, a path, a list of paths, a dataset of the hub
     (``"owner/name"``, see `parsed`), or one of the models above."""
     if isinstance(value, str):
         return parsed(value)
-    if type(value).__module__.partition(".")[0] == "datasets":
-        raise ConfigError(
-            f"A {type(value).__name__} object is not a corpus: a run has to find its text again.", where="corpus",
-            hint='Save it and give the folder: dataset.save_to_disk("texts") and corpus="texts"; or give its hub id.',
-        )
+    _refuse_dataset(value)
     return {"kind": "text", "files": value} if isinstance(value, Path | list | tuple) else value
 
 

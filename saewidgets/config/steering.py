@@ -15,6 +15,7 @@ SteeringMode = Literal["add_max", "add", "clamp", "conditional_clamp", "scale", 
 MODES: tuple[SteeringMode, ...] = get_args(SteeringMode)
 ADDITIVE: tuple[SteeringMode, ...] = ("add_max", "add")
 
+Side = Literal["baseline", "steered"]
 PositionKind = Literal["all", "generated", "prompt"]
 Positions = PositionKind | tuple[Annotated[int, Field(ge=0)], ...]
 
@@ -145,12 +146,36 @@ def as_positions(value: Any) -> Positions:
     return tuple(sorted({each.__index__() for each in found}))
 
 
+class ChatTurn(Config):
+    """An earlier turn of a chat: the user's message, and the answers without and with steering."""
+
+    user: str = Field(max_length=_MAX_PROMPT)
+    baseline: str = Field(default="", max_length=_MAX_PROMPT)
+    steered: str = Field(default="", max_length=_MAX_PROMPT)
+
+
+def _chat_fields(messages: Any) -> dict[str, Any]:
+    """The fields of `SteeringConfig` for a list of messages; both answers of a turn are the assistant's."""
+    rows = list(messages) if isinstance(messages, Sequence) else []
+    roles, texts = [[isinstance(each, Mapping) and each.get(key) for each in rows] for key in ("role", "content")]
+    system = texts.pop(0) if roles[:1] == ["system"] else ""
+    if len(texts) % 2 == 0 or roles[-len(texts) :] != (["user", "assistant"] * len(texts))[: len(texts)]:
+        raise ConfigError(
+            "The prompt is neither a text nor a list of messages that ends with the user's.", where="prompt",
+            hint="Write {'role': …, 'content': …} for each: system or not, then user and assistant in turns.",
+        )
+    turns = [{"user": user, "baseline": text, "steered": text} for user, text in zip(texts[:-1:2], texts[1::2])]
+    return {"chat": True, "system": system, "turns": turns, "prompt": texts[-1]}
+
+
 class SteeringConfig(Config):
     """Everything that defines a steered generation besides the model and the SAEs' weights.
 
     `positions` says which tokens are steered: ``"all"``, ``"prompt"``, ``"generated"``, or a list of numbers of prompt
     tokens (0 is the first one, BOS included where the prompt has one, padding not counted). BOS is left alone unless
     `steer_bos` is set or its number is chosen.
+
+    `prompt` may be a list of messages ``{"role": …, "content": …}``, which sets `chat`, `system` and `turns`.
     """
 
     features: tuple[SteeringFeature, ...] = Field(default=(), max_length=MAX_FEATURES, title="Features")
@@ -167,6 +192,10 @@ class SteeringConfig(Config):
     chat: bool = Field(
         default=False, title="Chat", description="The prompt is a user's message, in the model's chat template."
     )
+    system: str = Field(
+        default="", max_length=_MAX_PROMPT, title="System prompt", description="Stands before a chat; empty for none."
+    )
+    turns: tuple[ChatTurn, ...] = Field(default=(), title="Turns", description="Earlier turns of the chat.")
     multiplier: float = Field(
         default=1.0, ge=-100, le=100, title="Multiplier", description="Of all features' change; 0 changes nothing."
     )
@@ -185,3 +214,23 @@ class SteeringConfig(Config):
     strengths: tuple[float, ...] = Field(
         default=(), max_length=64, title="Strengths", description="For a sweep over one feature."
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _messages_are_a_chat(cls, data: Any) -> Any:
+        if not isinstance(data, dict) or isinstance(data.get("prompt", ""), str):
+            return data
+        return data | _chat_fields(data["prompt"])
+
+    @model_validator(mode="after")
+    def _only_chats_have_turns(self) -> Self:
+        require((self.chat or not (self.system or self.turns), "chat",
+                 "A system prompt and turns belong to a chat.", "Set chat=True."))  # fmt: skip
+        return self
+
+    def messages(self, side: Side) -> list[dict[str, str]]:
+        """The chat up to the prompt, with the answers of this side."""
+        texts = [("system", self.system)] if self.system.strip() else []
+        for turn in self.turns:
+            texts += [("user", turn.user), ("assistant", getattr(turn, side))]
+        return [{"role": role, "content": text} for role, text in [*texts, ("user", self.prompt)]]

@@ -26,8 +26,9 @@ class Executor(Protocol):
         called, from any thread, with what went wrong if it ends without having taken it. `workers`: how many places
         the job takes at once."""
 
-    def restarts(self, job_id: str) -> bool:
-        """Whether it starts the process of a job again that was lost."""
+    def restarts(self, job_id: str, *, connect: bool = True) -> bool | None:
+        """Whether it has a process for the job, which it starts again when that is lost; None if that is unknown now.
+        `connect`: it may take seconds to find out."""
 
 
 class ProcessExecutor:
@@ -54,7 +55,7 @@ class ProcessExecutor:
         watcher.name = f"saewidgets-child-{child.pid}"
         watcher.start()
 
-    def restarts(self, job_id: str) -> bool:
+    def restarts(self, job_id: str, *, connect: bool = True) -> bool | None:
         return False
 
     def _watch(self, child: subprocess.Popen[bytes], path: Path, failed: Callable[[str], object]) -> None:

@@ -22,7 +22,7 @@ from saewidgets.jobs.job_store import JobSettings, JobStore, lane_device
 from saewidgets.jobs.owner import LocalJob, Owner, RunnerOutcome
 from saewidgets.jobs.process import close_at_exit, is_alive, new_owner
 from saewidgets.jobs.pump import Pump, Subscriber
-from saewidgets.jobs.states import OWNED, JobCommand, asks_for, plan
+from saewidgets.jobs.states import OWNED, WORKING, JobCommand, asks_for, plan
 from saewidgets.records import ErrorInfo, JobRecord, Records
 
 log = logging.getLogger(__name__)
@@ -39,7 +39,8 @@ _SWEEP_REUSE = 0.1  # seconds for which the answer to "is anybody gone" is used 
 
 def fail_unowned(store: JobStore, job_id: str, error: ErrorInfo) -> JobRecord | None:
     """Let a job fail that waits for a process to take it; None if one has, or it is not queued any more."""
-    return store.change(job_id, {"status": JobStatus.FAILED, "error": error}, when={JobStatus.QUEUED}, owner="")
+    changes = {"status": JobStatus.FAILED, "error": error, "note": None}  # what it waited for
+    return store.change(job_id, changes, when={JobStatus.QUEUED}, owner="")
 
 
 class JobManager:
@@ -144,9 +145,6 @@ class JobManager:
         if (executor := self._executor_of(record.kind)) is None:
             self._enlist(job, record)
             return
-        if executor.waits_for is not None:
-            said = {"note": executor.waits_for}
-            record = self._store.change(job.job_id, said, when={JobStatus.QUEUED}, owner="") or record
         self.publish(record)
         start = self._starts[job.job_id] = self._starts.get(job.job_id, 0) + 1
 
@@ -158,13 +156,20 @@ class JobManager:
             if start != self._starts[job.job_id]:
                 return  # it took the job, was lost, and another start waits by now
             error = ErrorInfo(why, hint="See `saewidgets doctor`; then start it again.")
-            if (changed := fail_unowned(self._store, job.job_id, error)) is not None:
+            changed = fail_unowned(self._store, job.job_id, error)
+            if changed is None and not executor.restarts(job.job_id):
+                changed = self._store.change(job.job_id, {"note": why}, when=WORKING)
+            if changed is not None:
                 self.publish(changed)
 
         try:
             executor.start(job.job_id, waits, failed, int(record.payload.get("workers", 1)))
         except OSError as error:  # the row is there, and would wait for ever
             failed(f"The job could not be started: {error}")
+        if executor.waits_for is not None:  # from now on it may take long, and there is somebody to wait for
+            note = {"note": executor.waits_for}
+            if (changed := self._store.change(job.job_id, note, when={JobStatus.QUEUED}, owner="")) is not None:
+                self.publish(changed)
 
     def _enlist(self, job: LocalJob, record: JobRecord) -> None:
         self._own.enlist(job)
@@ -288,7 +293,7 @@ class JobManager:
         if record.status is not JobStatus.INTERRUPTED:
             return False
         executor = self._executor_of(record.kind)
-        return self._own.has(record.id) or (executor is not None and executor.restarts(record.id))
+        return self._own.has(record.id) or (executor is not None and bool(executor.restarts(record.id)))
 
     def sweep(self, *, fresh: bool = False) -> None:
         """Mark the jobs of vanished owners `interrupted` and free their lanes: at once where the owner's process ran on
@@ -313,19 +318,27 @@ class JobManager:
                 continue
             if owner not in alive:
                 alive[owner] = is_alive(owner)
-            if alive[owner] is False and (changed := self._store.interrupt(record.id, owner, note=ENDED)):
-                self.publish(changed)
+            if alive[owner] is False:
+                self._interrupt(record, ENDED)
         timeout = self.settings.timeout
         for record in self._store.stale(timeout):
-            if record.owner == self.owner or (record.owner is None and record.note is not None):
-                continue  # the latter waits for a cluster
-            if alive.get(record.owner):
+            if record.owner == self.owner or alive.get(record.owner):
                 continue  # it was asleep, the clock has jumped, or the machine is busy
             age, note = timeout, f"Its kernel has given no sign of life for {timeout:.0f} seconds."
-            if record.owner is None:
+            if record.owner is None and record.note is not None:  # it waits for a cluster
+                executor = self._executor_of(record.kind)
+                if executor is None or executor.restarts(record.id, connect=False) is not False:
+                    continue
+                note = "The cluster has no process for it any more."
+            elif record.owner is None:
                 age, note = max(timeout, self.settings.start), "The process that was to run it never came."
-            if changed := self._store.interrupt(record.id, record.owner or "", note=note, older_than=age):
-                self.publish(changed)
+            self._interrupt(record, note, age)
+
+    def _interrupt(self, record: JobRecord, note: str, older_than: float | None = None) -> None:
+        if record.note and record.status is JobStatus.RUNNING:  # how the cluster was lost, say
+            note = f"{record.note} {note}"
+        if changed := self._store.interrupt(record.id, record.owner or "", note=note, older_than=older_than):
+            self.publish(changed)
 
     def outcome(self, record: JobRecord) -> RunnerOutcome | None:
         """What the runner returned or raised, if it ended in this process and has not been run elsewhere since."""

@@ -22,6 +22,8 @@ RESUMABLE = frozenset({S.PAUSED, S.INTERRUPTED, S.FAILED, S.STOPPED, S.CANCELLED
 OWNED = frozenset({S.QUEUED, S.STARTING, S.RUNNING, S.PAUSING, S.STOPPING})
 """A live process has (or should have) the job in hand."""
 
+WORKING = OWNED - {S.QUEUED}
+
 _REQUESTS: Mapping[str, Request] = {"pause": Request.PAUSE, "stop": Request.STOP, "cancel": Request.CANCEL}
 _DOING = {"pause": "paused", "resume": "resumed", "stop": "stopped", "cancel": "cancelled"}
 

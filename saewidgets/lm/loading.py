@@ -188,11 +188,12 @@ _TOKENIZER_FILES = ("tokenizer*", "vocab*", "merges.txt", "*.model", "*.tiktoken
 
 
 def _tokenizer(source: str, config: Any, common: dict[str, Any]) -> Any:
-    """The tokenizer of a model; `TokenIds` if its folder holds none, for which transformers would make an empty one."""
-    folder = Path(source)
+    """The tokenizer of a model; `TokenIds` if it has none, for which transformers fails or makes an empty one."""
+    folder, ids = Path(source), TokenIds(int(config.get_text_config().vocab_size))
     if folder.is_dir() and not any(any(folder.glob(pattern)) for pattern in _TOKENIZER_FILES):
-        return TokenIds(int(config.get_text_config().vocab_size))
-    return transformers().AutoTokenizer.from_pretrained(source, **common)
+        return ids
+    tokenizer = transformers().AutoTokenizer.from_pretrained(source, **common)
+    return ids if len(tokenizer) <= len(getattr(tokenizer, "added_tokens_decoder", ())) else tokenizer
 
 
 @contextmanager

@@ -387,7 +387,7 @@ class _Block:
                 (fit[0], number, other)
                 for number, other in enumerate(self._outputs)
                 if other is not writer and not other.attends
-                and (fit := self._fit(self._post, self._pre.float() + writer.wrote.float(), other.wrote, 1.0))
+                and (fit := self._fit(self._post, self._pre.double() + writer.wrote.double(), other.wrote, 1.0))
             ]
             if others:
                 mlp = min(others, key=lambda pair: pair[:2])[2]
@@ -499,7 +499,7 @@ class _Block:
         """(error, factor) if ``total = base + factor · addend`` up to rounding, in every channel."""
         if total is None or base is None or addend is None:
             return None
-        total, base, addend = total.float(), base.float(), addend.float()
+        total, base, addend = (x.cpu().double() for x in (total, base, addend))  # without overflow, on any device
         rounding = self._eps * (total.abs() + base.abs() + addend.abs()) + 1e-30
         change, part = (total - base) / rounding, addend / rounding
         if factor is None:

@@ -1,13 +1,13 @@
 """Defines `TokenIds`, which stands in for the tokenizer of a model that has none (Othello, chess, DNA)."""
 
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from typing import Any
 
 from saewidgets.errors import ConfigError
 
 
 class TokenIds:
-    """A vocabulary of numbers: each token is shown by its id, none is special, and text cannot be read.
+    """A vocabulary of numbers: each token is shown by its id and none is special. Texts are ids with spaces between.
 
     Args:
         size: number of tokens.
@@ -33,10 +33,14 @@ class TokenIds:
     def decode(self, tokens: Sequence[int], **_options: Any) -> str:
         return "".join(f" {int(token)}" for token in tokens)
 
-    def encode(self, *_texts: Any, **_options: Any) -> NoReturn:
-        raise ConfigError(
-            "The model has no tokenizer, so it cannot read text.", where="tokenizer",
-            hint="Give token ids: TokensCorpus(file); or the tokenizer: model=model, tokenizer=tokenizer.",
-        )
+    def encode(self, text: Any = "", **_options: Any) -> list[int]:
+        words = str(text).split()
+        if not all(word.isdecimal() and int(word) < self._size for word in words):
+            raise ConfigError(
+                "The model has no tokenizer, so it cannot read text.", where="tokenizer",
+                hint=f"Give token ids from 0 to {self._size - 1:,}, such as 12 5 7 or TokensCorpus(file); or the "
+                "tokenizer: model=model, tokenizer=tokenizer.",
+            )
+        return [int(word) for word in words]
 
     __call__ = apply_chat_template = encode

@@ -44,8 +44,12 @@ def special_tokens(tokenizer: Any) -> SpecialTokens:
     cls = getattr(tokenizer, "cls_token_id", None)
     sep = getattr(tokenizer, "sep_token_id", None)
     unknown = tokenizer.unk_token_id
-    ids = special_ids(tokenizer)
-    if unknown is not None and unknown not in (bos, eos, cls, sep, tokenizer.pad_token_id):
+    flagged = getattr(tokenizer, "added_tokens_decoder", {}).items()
+    ids = {int(i) for i in tokenizer.all_special_ids} | {int(i) for i, token in flagged if token.special}
+    vocabulary = getattr(getattr(tokenizer, "backend_tokenizer", None), "model", None)
+    # A byte-level vocabulary has tokens for every text, so its unknown token is a mark: SmolLM's <|endoftext|>.
+    is_text = getattr(vocabulary, "unk_token", "") is not None
+    if is_text and unknown is not None and unknown not in (bos, eos, cls, sep, tokenizer.pad_token_id):
         ids.discard(unknown)
     known = [int(i) for i in (bos, cls, eos) if i is not None]
     between = [int(i) for i in (eos, sep, bos) if i is not None]
@@ -55,13 +59,6 @@ def special_tokens(tokenizer: Any) -> SpecialTokens:
         bos=known[0] if known else None, separator=between[0] if between else None, all=tuple(sorted(ids)),
         closing=int(sep) if sep is not None and framed else None,
     )
-
-
-def special_ids(tokenizer: Any) -> set[int]:
-    """The ids of tokens that a tokenizer names or flags as special."""
-    added = getattr(tokenizer, "added_tokens_decoder", {})
-    flagged = {int(token) for token, entry in added.items() if getattr(entry, "special", False)}
-    return flagged | {int(token) for token in tokenizer.all_special_ids}
 
 
 def separator_id(tokenizer: Any, name: str) -> int | None:
@@ -143,7 +140,6 @@ class TokenText:
         self._tokenizer = tokenizer
         self._kinds = _decoder_kinds(tokenizer)
         self._characters = _bytes_of_characters()
-        self._special = special_ids(tokenizer)
         self._added = {int(i): str(t) for i, t in getattr(tokenizer, "added_tokens_decoder", {}).items()}
         self._cache: dict[int, builtins.bytes] = {}
 
@@ -176,9 +172,6 @@ class TokenText:
 
     def text(self, tokens: Sequence[int]) -> str:
         return b"".join(self.bytes(int(t)) for t in tokens).decode("utf-8", "replace")
-
-    def is_special(self, token: int) -> bool:
-        return int(token) in self._special
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from saewidgets.config.steering import ADDITIVE, SteeringConfig, SteeringFeature
+from saewidgets.config.steering import ADDITIVE, ChatTurn, Side, SteeringConfig, SteeringFeature
 from saewidgets.render import Html, tag
 
 _CELL = "text-align:left;vertical-align:top;padding:6px 8px;white-space:pre-wrap;overflow-wrap:anywhere"
@@ -49,12 +49,16 @@ def _summary(result: SteeringResult) -> str:
 
 def _text(result: SteeringResult, text: Generation) -> list[Html]:
     other = result.steered if text is result.baseline else result.baseline
-    prompt = tag("span", "".join(result.prompt_pieces), style="opacity:.65")
+    side: Side = "baseline" if text is result.baseline else "steered"
+    prompt = [tag("span", "".join(result.prompt_pieces), style="opacity:.65")]
+    if result.config.chat:
+        said = result.config.messages(side)
+        prompt = [tag("div", tag("b", each["role"]), " ", each["content"], style="opacity:.65") for each in said]
     if other is None:
-        return [prompt, tag("span", text.text)]
+        return [*prompt, tag("span", text.text)]
     theirs = other.ids
     same = [at < len(theirs) and theirs[at] == token.token for at, token in enumerate(text.tokens)]
-    return [prompt] + [
+    return prompt + [
         tag("span", token.piece, style=None if equal else _MARK)
         for token, equal in zip(text.tokens, same, strict=True)
     ]
@@ -157,7 +161,7 @@ class SteeringResult:
     Attributes:
         config: everything that was set; for a prompt given as tokens its text is empty.
         model: name of the language model.
-        prompt_ids, prompt_pieces: the prompt's tokens, BOS included.
+        prompt_ids, prompt_pieces: the prompt's tokens, BOS included; of a chat those of the baseline.
         baseline, steered: the two texts; `steered` is None in a sweep.
         sweep: one text per strength, in the order of ``config.strengths`` (fewer where it was stopped).
         swept: position in ``config.features`` of the swept feature.
@@ -179,6 +183,12 @@ class SteeringResult:
         texts = [self.baseline, *self.sweep, *([self.steered] if self.steered else [])]
         missing = len(self.sweep) < len(self.config.strengths)
         return missing or any(each.finish == "stopped" for each in texts)
+
+    @property
+    def turns(self) -> tuple[ChatTurn, ...]:
+        """The chat with its new answers: the `turns` with which a chat goes on."""
+        steered = (self.steered or self.baseline).text
+        return *self.config.turns, ChatTurn(user=self.config.prompt, baseline=self.baseline.text, steered=steered)
 
     @property
     def first_difference(self) -> int | None:

@@ -4,16 +4,17 @@
 
 import copy
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import Tensor
 
 from saewidgets.activations.packing import text_encoder
 from saewidgets.config.arguments import readable
-from saewidgets.config.steering import Positions, SteeringConfig, SteeringFeature
+from saewidgets.config.steering import ChatTurn, Positions, Side, SteeringConfig, SteeringFeature
 from saewidgets.errors import ConfigError
 from saewidgets.evaluation.ce import CrossEntropy
 from saewidgets.lm import LoadedModel, TokenText, evaluating, special_tokens
@@ -22,26 +23,52 @@ from saewidgets.steering.generating import TokenEvent, Writer
 from saewidgets.steering.result import Generation, SteeringResult
 from saewidgets.steering.steered import Steering
 
+Messages = Sequence[Mapping[str, str]]
 
-def prompt_ids(lm: LoadedModel, prompt: str | Sequence[int], prepend_bos: bool, chat: bool = False) -> list[int]:
+
+def chat_problems(tokenizer: Any, name: str) -> tuple[str, str]:
+    """Why the tokenizer of model `name` cannot write a chat, and why no system prompt; "" where it can."""
+    if not getattr(tokenizer, "chat_template", None):
+        return (f"The tokenizer of {name} has no chat template.",) * 2
+    with suppress(Exception):  # whatever a template raises for a role that it does not know
+        probe = [{"role": "system", "content": "A system prompt"}, {"role": "user", "content": "Hello"}]
+        if "A system prompt" in copy.deepcopy(tokenizer).apply_chat_template(probe, tokenize=False):
+            return "", ""
+    return "", f"The chat template of {name} has no system role."
+
+
+def _chat_ids(lm: LoadedModel, messages: Messages) -> list[int]:
+    chat, system = chat_problems(lm.tokenizer, lm.name)
+    if chat:
+        raise ConfigError(chat, where="chat", hint="Choose a chat model, or switch Chat off.")
+    if system and messages[0]["role"] == "system":
+        raise ConfigError(system, where="system", hint="Write it into the first message instead.")
+    rows = [{**each, "content": readable(each["content"], "prompt")} for each in messages]
+    tokenizer = copy.deepcopy(lm.tokenizer)
+    try:
+        ids: list[int] = tokenizer.apply_chat_template(rows, add_generation_prompt=True, return_dict=False)
+    except Exception as error:  # whatever a template raises, it is of the model's repository
+        raise ConfigError(f"The chat template of {lm.name} refuses these messages: {error}", where="prompt") from error
+    return ids
+
+
+def prompt_ids(
+    lm: LoadedModel, prompt: str | Sequence[int] | Messages, prepend_bos: bool, chat: bool = False
+) -> list[int]:
     """Token ids of `prompt`; ids are taken as they are. A special token that is spelled out in a text is text, as in
-    the corpora that SAEs are trained on; with `chat` the tokenizer's template decides."""
+    the corpora that SAEs are trained on; for messages, and with `chat`, the tokenizer's template decides."""
     ids: list[int]
-    if isinstance(prompt, str) and prompt.strip() and chat:
-        if not getattr(lm.tokenizer, "chat_template", None):
-            raise ConfigError(
-                f"The tokenizer of {lm.name} has no chat template.", where="chat",
-                hint="Choose a chat model, or switch Chat off.",
-            )
-        turns = [{"role": "user", "content": readable(prompt, "prompt")}]
-        ids = copy.deepcopy(lm.tokenizer).apply_chat_template(turns, add_generation_prompt=True, return_dict=False)
+    if chat and isinstance(prompt, str):
+        prompt = [{"role": "user", "content": prompt}]
+    if not isinstance(prompt, str) and len(prompt) and isinstance(prompt[-1], Mapping):
+        ids = _chat_ids(lm, prompt) if prompt[-1]["content"].strip() else []  # type: ignore[arg-type]
     elif isinstance(prompt, str):
         readable(prompt, "prompt")
         # Of a copy: others may be using the tokenizer.
         (ids,) = text_encoder(copy.deepcopy(lm.tokenizer))([prompt])
         ids = [bos, *ids] if (bos := special_tokens(lm.tokenizer).bos) is not None and prepend_bos else ids
     else:
-        ids = [int(each) for each in prompt]
+        ids = [int(each) for each in prompt]  # type: ignore[arg-type]
         if wrong := [each for each in ids if not 0 <= each < lm.vocab_size]:
             raise ConfigError(
                 f"There is no token {wrong[0]}: the vocabulary has {lm.vocab_size:,}.", where="prompt",
@@ -50,6 +77,11 @@ def prompt_ids(lm: LoadedModel, prompt: str | Sequence[int], prepend_bos: bool, 
     if not ids:
         raise ConfigError("The prompt is empty.", where="prompt", hint="Write at least one word.")
     return ids
+
+
+def config_ids(lm: LoadedModel, config: SteeringConfig, side: Side = "steered") -> list[int]:
+    """Token ids of the prompt of `config`, in a chat with the earlier turns of this side."""
+    return prompt_ids(lm, config.messages(side) if config.chat else config.prompt, config.prepend_bos)
 
 
 def check_fits(n_prompt: int, n_new: int, context: int | None) -> None:
@@ -78,7 +110,7 @@ def steer(
     lm: LoadedModel,
     sae: Sources | None,
     features: Sequence[Any],
-    prompt: str | Sequence[int],
+    prompt: str | Sequence[int] | Messages,
     *,
     new_tokens: int = 60,
     temperature: float = 0.7,
@@ -88,6 +120,8 @@ def steer(
     steer_bos: bool = False,
     prepend_bos: bool = True,
     chat: bool = False,
+    system: str = "",
+    turns: Sequence[ChatTurn] = (),
     multiplier: float = 1.0,
     frequency_penalty: float = 0.0,
     strengths: Sequence[float] | None = None,
@@ -102,7 +136,8 @@ def steer(
 
     Args:
         sae: the SAE of the features, or a mapping from the names that they use (see `choose`).
-        prompt: a text, or token ids that are taken as they are.
+        prompt: a text, token ids that are taken as they are, or the messages ``{"role": …, "content": …}`` of a chat.
+        turns: earlier turns of the chat, such as the ``turns`` of a result: each side goes on from its own answers.
         strengths: also run a sweep, one text per strength of the feature number `swept`.
         stop: called between tokens; True ends it, and the result has what is there.
         on_token: called with every token.
@@ -113,8 +148,8 @@ def steer(
     return _finished(steps(
         lm, sae, features, prompt, swept=swept, stop=stop, on_token=on_token, new_tokens=new_tokens,
         temperature=temperature, top_p=top_p, seed=seed, positions=positions, steer_bos=steer_bos,
-        prepend_bos=prepend_bos, chat=chat, multiplier=multiplier, frequency_penalty=frequency_penalty,
-        strengths=tuple(strengths or ()),
+        prepend_bos=prepend_bos, chat=chat, system=system, turns=tuple(turns), multiplier=multiplier,
+        frequency_penalty=frequency_penalty, strengths=tuple(strengths or ()),
     ))  # fmt: skip
 
 
@@ -122,7 +157,7 @@ def sweep(
     lm: LoadedModel,
     sae: Sources | None,
     features: Sequence[Any],
-    prompt: str | Sequence[int],
+    prompt: str | Sequence[int] | Messages,
     strengths: Sequence[float],
     **settings: Any,
 ) -> SteeringResult:
@@ -134,7 +169,7 @@ def steps(
     lm: LoadedModel,
     sae: Sources | None,
     features: Sequence[Any],
-    prompt: str | Sequence[int],
+    prompt: str | Sequence[int] | Messages,
     *,
     steered: bool = True,
     swept: int = 0,
@@ -150,14 +185,19 @@ def steps(
         raise ConfigError("There is no strength to try.", where="strengths", hint="Give some, such as −4 −2 0 2 4.")
     lm.check_causal("Steering")
     chosen = choose(features, sae)
-    text = prompt if isinstance(prompt, str) else ""
+    given = not isinstance(prompt, str) and len(prompt) > 0 and not isinstance(prompt[0], Mapping)
+    text: Any = "" if given else prompt
     config = SteeringConfig(features=tuple(feature for _, feature in chosen), prompt=text, **settings)
-    ids = prompt_ids(lm, prompt, config.prepend_bos, config.chat)
-    check_fits(len(ids), config.new_tokens, lm.context)
-    if isinstance(config.positions, tuple) and config.positions[-1] >= len(ids):
+    ids: dict[Side, list[int]] = {
+        side: prompt_ids(lm, prompt, False) if given else config_ids(lm, config, side)
+        for side in get_args(Side)
+    }
+    check_fits(max(map(len, ids.values())), config.new_tokens, lm.context)
+    fewest = min(map(len, ids.values()))
+    if isinstance(config.positions, tuple) and config.positions[-1] >= fewest:
         raise ConfigError(
-            f"Token {config.positions[-1]} is to be steered, but the prompt has {len(ids)} tokens.", where="positions",
-            hint=f"Choose from 0 to {len(ids) - 1}.",
+            f"Token {config.positions[-1]} is to be steered, but the prompt has {fewest} tokens.", where="positions",
+            hint=f"Choose from 0 to {fewest - 1}.",
         )
     session = _Session(lm, chosen, config, ids, stop, on_token)
     return session.run(steered, swept, [session.with_strength(swept, each) for each in config.strengths])
@@ -176,8 +216,8 @@ class _Session:
     """One call: the runs that belong together."""
 
     def __init__(
-        self, lm: LoadedModel, chosen: list[Chosen], config: SteeringConfig, ids: list[int], stop: Stop | None,
-        on_token: OnToken | None,
+        self, lm: LoadedModel, chosen: list[Chosen], config: SteeringConfig, ids: dict[Side, list[int]],
+        stop: Stop | None, on_token: OnToken | None,
     ) -> None:
         self._lm, self._chosen, self._config, self._ids = lm, chosen, config, ids
         self._stop, self._on_token = stop, on_token
@@ -185,24 +225,25 @@ class _Session:
 
     def run(self, steered: bool, swept: int, variants: list[tuple[float, list[Chosen]]]) -> Steps:
         start = time.perf_counter()
-        baseline = Writer(self._lm, self._ids, self._config, "baseline")
-        main = Writer(self._lm, self._ids, self._config, "steered", self._steering()) if steered else None
+        ids, prompt = self._ids["baseline"], self._ids["steered"]
+        baseline = Writer(self._lm, ids, self._config, "baseline")
+        main = Writer(self._lm, prompt, self._config, "steered", self._steering(prompt)) if steered else None
         yield from self._advance([baseline, main] if main is not None else [baseline])
-        plain = self._done(baseline, self._steering() if steered else None)
+        plain = self._done(baseline, self._steering(ids) if steered else None)
         yield
-        changed = self._done(main, self._steering()) if main is not None else None
+        changed = self._done(main, self._steering(prompt)) if main is not None else None
         yield
         found: list[Generation] = []
         for strength, chosen in variants:
             if self._stopped:
                 break
-            writer = Writer(self._lm, self._ids, self._config, "sweep", self._steering(chosen), strength)
+            writer = Writer(self._lm, prompt, self._config, "sweep", self._steering(prompt, chosen), strength)
             yield from self._advance([writer])
-            found.append(self._done(writer, self._steering(chosen)))
+            found.append(self._done(writer, self._steering(prompt, chosen)))
             yield
         return SteeringResult(
-            config=self._config, model=self._lm.name, prompt_ids=tuple(self._ids),
-            prompt_pieces=tuple(TokenText(self._lm.tokenizer).pieces(self._ids)), baseline=plain, steered=changed,
+            config=self._config, model=self._lm.name, prompt_ids=tuple(ids),
+            prompt_pieces=tuple(TokenText(self._lm.tokenizer).pieces(ids)), baseline=plain, steered=changed,
             sweep=tuple(found), swept=swept if variants else None, seconds=time.perf_counter() - start,
         )
 
@@ -210,10 +251,10 @@ class _Session:
         with evaluating(self._lm.model):
             return writer.done(against)
 
-    def _steering(self, chosen: list[Chosen] | None = None) -> Steering:
+    def _steering(self, prompt: Sequence[int], chosen: list[Chosen] | None = None) -> Steering:
         return Steering(
             self._lm, self._chosen if chosen is None else chosen, positions=self._config.positions,
-            steer_bos=self._config.steer_bos, prompt_tokens=len(self._ids), multiplier=self._config.multiplier,
+            steer_bos=self._config.steer_bos, prompt_tokens=len(prompt), multiplier=self._config.multiplier,
         )
 
     def _advance(self, writers: Sequence[Writer]) -> Generator[None, None, None]:

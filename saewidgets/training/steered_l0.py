@@ -41,18 +41,14 @@ class SteeredL0:
         self.scale: Any = 1.0  # a float on the CPU, elsewhere a tensor, so that nothing waits for it
         self.loss_unit = 1.0  # squared error of a row, over what it is where activations have a mean norm of √d
         self.lift_unit = 1.0  # the same of the penalty that lifts dead latents, which is linear in the activations
-        self._start(float(sae.d_out))
+        if self.target is not None:
+            self._log += torch.tensor(coefficient_for(sae.cfg.architecture, self.target, sae.d_out)).log()
+            self.scale = self._value(self._log.exp())
         has_thresholds = sae.architecture == "jumprelu"
         self._begin = _UNSTEERED * steps if sae.architecture == "standard" and steps >= SHORT else 0.0
         steps = max(steps, SHORT)  # a shorter run moves things no faster, lest they swing more and more
         # How much of a run moves the coefficient by e where L0 is off by e; the rest is moved at once.
         self._gain, self._at_once = (60.0 / steps, 0.0) if has_thresholds else (20.0 / steps, 0.3)
-
-    def _start(self, squared_norm: float) -> None:
-        if self.target is not None:
-            coefficient = coefficient_for(self._sae.cfg.architecture, self.target, squared_norm)
-            self._log = self._log.new_tensor(coefficient).mul(self.loss_unit * self._sae.d_out / squared_norm).log()
-            self.scale = self._value(self._log.exp())
 
     @torch.no_grad()
     def start_from(self, x: Tensor, target: Tensor) -> None:
@@ -64,7 +60,9 @@ class SteeredL0:
         weight = 1.0 if weights is None else float(weights.sqrt().mean()) ** 2
         if weight * size > 0:  # a batch of zeros has no scale
             self.loss_unit, self.lift_unit = weight * size**2, weight * size
-            self._start(self._sae.d_out * size**2)
+            coefficient = coefficient_for(self._sae.cfg.architecture, self.target, self._sae.d_out * size**2)
+            self._log = self._log.new_tensor(coefficient * weight).log()
+            self.scale = self._value(self._log.exp())
 
     @torch.no_grad()
     def after_step(self, step: int, l0: Tensor) -> None:

@@ -377,6 +377,7 @@ class Features(FeatureAccess):
     def unlabelled(self, wanted: str, llm: Any = None) -> list[int]:
         """The live features that `auto_label` has `llm` label: those without a label. Labels of the offline heuristic
         count only if `llm` is this heuristic (None)."""
+        named(_llm(llm))  # refuses what cannot be asked
         return self._to_label(self.view(wanted), llm, None, False, None)
 
     def _to_label(

@@ -11,26 +11,28 @@ from __future__ import annotations
 import importlib.util
 import logging
 import math
+import os
+import sys
 import threading
-import uuid
+import time
 from collections.abc import Callable
 from concurrent.futures import wait
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from urllib.parse import parse_qsl
 
 from saewidgets.config.base import require
 from saewidgets.errors import ConfigError, StateError
 from saewidgets.records import DeviceInfo
 from saewidgets.settings import waiting
+from saewidgets.workspace.ray_link import LOST, RayLink
 
 log = logging.getLogger(__name__)
-_NAMESPACE = "saewidgets"
 _CONNECTING = threading.Lock()
+_LINKS: dict[tuple[int, str], RayLink] = {}  # by process, since a fork has none, and address
 _LOOK = 1.0  # seconds between two looks whether a job still waits for its turn
-_CHILD = "saewidgets.workspace.child"  # by name: it imports this module, with the rest of a workspace
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,32 +80,30 @@ class Ray:
         """What each job needs, by Ray's names."""
         return {"CPU": self.cpus, "GPU": self.gpus} if self.gpus else {"CPU": self.cpus or 0.001}
 
-    def connect(self) -> None:
-        """Make this process a client of the cluster, unless it is one. Raises `ConfigError`."""
-        import ray  # an extra
-
+    def connect(self) -> RayLink:
+        """The connection of this process to the cluster. Raises `ConfigError`."""
+        address, key = self.address, (os.getpid(), self.address)
+        if (ray := sys.modules.get("ray")) is not None and address == "auto" and ray.is_initialized():
+            address = ray.get_runtime_context().gcs_address or address  # that of the notebook's own
         with _CONNECTING:
-            if not ray.is_initialized():
-                try:
-                    ray.init(self.address, namespace=_NAMESPACE, log_to_driver=False)
-                except (OSError, RuntimeError, ValueError) as error:
-                    raise ConfigError(f"Ray cannot be reached: {error}", where=self.address) from error
+            if key not in _LINKS or _LINKS[key].is_lost:
+                _LINKS[key] = RayLink(address)
+            return _LINKS[key]
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether this process has a connection to the cluster."""
+        link = _LINKS.get((os.getpid(), self.address))
+        return link is not None and not link.is_lost
 
     def places(self) -> int:
         """How many jobs the cluster has resources for, used or not; at least one."""
-        import ray  # an extra
-
-        self.connect()
-        has, needs = ray.cluster_resources(), (("GPU", self.gpus), ("CPU", self.cpus))
+        has, needs = self.connect().ask("resources")[0], (("GPU", self.gpus), ("CPU", self.cpus))
         return max(1, min((int(has.get(name, 0) / need) for name, need in needs if need), default=1))
 
     def state(self) -> str:
         """What the cluster has, and how much of it is free."""
-        import ray  # an extra
-
-        self.connect()
-        machines = sum(bool(node["Alive"]) for node in ray.nodes())
-        here, free = ray.cluster_resources(), ray.available_resources()
+        here, free, machines = self.connect().ask("resources")
         parts = [f"{free.get(name, 0):g} of {here.get(name, 0):g} {name}s free" for name in ("GPU", "CPU")]
         return f"{machines} machine{'s' * (machines != 1)}, {', '.join(parts)}"
 
@@ -118,65 +118,53 @@ class RayExecutor:
 
     def __init__(self, where: Ray, folder: Path | str, catalog_url: str | None) -> None:
         self._where, self._folder, self._catalog_url = where, folder, catalog_url
+        self._asking, self._asked, self._actors = threading.Lock(), float("-inf"), cast("list[str] | None", None)
         self.waits_for = f"Waits for {where} of Ray." if str(where) else None
 
     def start(
         self, job_id: str, waits: Callable[[], bool], failed: Callable[[str], object], workers: int = 1
     ) -> None:
-        thread = threading.Thread(target=self._watch, args=(job_id, waits, failed, workers), daemon=True)
+        """The cluster has the actor when this returns, so that the caller may end."""
+        where = self._where
+        try:
+            link = where.connect()
+            about = [str(self._folder), self._catalog_url, workers, where.bundle, where.cpus, where.gpus]
+            name = link.ask("start", job_id, *about)
+        except ConfigError as error:
+            failed(f"Ray did not run the job: {error.what}")
+            return
+        thread = threading.Thread(target=self._watch, args=(link, name, waits, failed), daemon=True)
         thread.name = f"saewidgets-ray-{job_id}"
         thread.start()
 
-    def restarts(self, job_id: str) -> bool:
-        import ray  # an extra
-        from ray.exceptions import RayError  # an extra
+    def restarts(self, job_id: str, *, connect: bool = True) -> bool | None:
+        """Whether the cluster has an actor for the job; asked once a second at most."""
+        if not connect and not self._where.is_connected:
+            return None
+        with self._asking:
+            if time.monotonic() - self._asked > _LOOK:
+                try:
+                    self._actors = self._where.connect().ask("actors")
+                except ConfigError:
+                    self._actors = None
+                self._asked = time.monotonic()
+            return None if self._actors is None else any(name.startswith(f"{job_id}_") for name in self._actors)
 
+    def _watch(self, link: RayLink, name: str, waits: Callable[[], bool], failed: Callable[[str], object]) -> None:
         try:
-            self._where.connect()
-            named = ray.util.list_named_actors(all_namespaces=True)
-        except (ConfigError, RayError, OSError, RuntimeError, ValueError):  # nobody restarts it
-            return False
-        return any(str(each["name"]).startswith(f"{job_id}_") for each in named)
-
-    def _watch(
-        self, job_id: str, waits: Callable[[], bool], failed: Callable[[str], object], workers: int
-    ) -> None:
-        import ray  # an extra
-        from ray.exceptions import RayError  # an extra
-
-        places: Any = None
-        try:
-            self._where.connect()
-            actors: Any = ray.remote(import_module(_CHILD).RayActor)
-            if workers > 1:  # all of them at once, or two jobs could each wait for what the other holds
-                places = ray.util.placement_group([self._where.bundle] * workers, lifetime="detached")
-            actor = actors.options(
-                namespace=_NAMESPACE, lifetime="detached", name=f"{job_id}_{uuid.uuid4()}", max_restarts=-1,
-                num_cpus=self._where.cpus, num_gpus=self._where.gpus, scheduling_strategy=_within(places),
-            ).remote(job_id, str(self._folder), self._catalog_url)  # fmt: skip
-            # Futures: who is inside Ray when the interpreter ends, ends it with status 1.
-            placed = actor.__ray_ready__.remote().future()
-            while not wait([placed], _LOOK).done:
+            has_place = link.call("placed", name)
+            while not wait([has_place], _LOOK).done:
                 if not waits():
-                    ray.kill(actor)
-                    if places is not None:
-                        ray.util.remove_placement_group(places)
+                    link.ask("kill", name)
                     return
-            actor.ended.remote().future().result()
+            link.call("ended", name).result()
         except StateError as error:  # the workspace was closed: nobody here waits for the job any more
-            log.info("Job %s is not watched any more: %s", job_id, error)
-        except (ConfigError, RayError, OSError, RuntimeError, ValueError) as error:  # of a taken job it is not the end
-            cause = getattr(error, "cause", None) or error
-            failed(f"Ray did not run the job: {type(cause).__name__}: {cause}")
-
-
-def _within(places: Any) -> Any:
-    """How Ray places a job, and the workers that it starts, in the group of `places` that is kept for it."""
-    from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy  # an extra
-
-    if places is None:
-        return "DEFAULT"
-    return PlacementGroupSchedulingStrategy(places, 0, placement_group_capture_child_tasks=True)
+            log.info("Job %s is not watched any more: %s", name, error)
+        except ConfigError as error:  # of a taken job it is not the end
+            if error.what != LOST:
+                failed(f"Ray did not run the job: {error.what}")
+            elif not self.restarts(name.rpartition("_")[0]):  # else the cluster is there, and goes on with it
+                failed(LOST)
 
 
 class RayWorker:

@@ -25,15 +25,15 @@ class UserModel:
         return str(getattr(self.model, "name_or_path", "") or type(self.model).__name__)
 
 
-def take(model: Any, tokenizer: Any, corpus: Any = "demo") -> UserModel | None:
-    """The model that the user passed, checked; None if there is none. It needs no tokenizer if `corpus`, a setting,
-    has token ids."""
+def take(model: Any, tokenizer: Any, corpus: Any = None) -> UserModel | None:
+    """The model that the user passed, checked; None if there is none. It needs a tokenizer if `corpus`, a setting, is
+    text."""
     if model is None and tokenizer is None:
         return None
     named = repr(str(model)) if isinstance(model, str | Path) else None
     require(
         (model is not None, "model", "A tokenizer needs its model.", "Give both: model=model, tokenizer=tokenizer."),
-        (tokenizer is not None or _has_ids(corpus), "tokenizer",
+        (tokenizer is not None or not _is_text(corpus), "tokenizer",
          "A loaded model needs its tokenizer to read text.",
          "Give both: model=model, tokenizer=tokenizer; or read token ids: corpus=TokensCorpus(file)."),
         (named is None, "model", f"{named} is a name, not a loaded model.",
@@ -51,9 +51,9 @@ def corpus_of(settings: Any) -> Any:
     return settings.get("corpus") if isinstance(settings, Mapping) else getattr(settings, "corpus", None)
 
 
-def _has_ids(corpus: Any) -> bool:
+def _is_text(corpus: Any) -> bool:
     kind = corpus.get("kind") if isinstance(corpus, Mapping) else getattr(corpus, "kind", None)
-    return kind in ("tokens", "activations")
+    return corpus is not None and kind not in ("tokens", "activations")
 
 
 def _ids_of(model: Any) -> TokenIds:

@@ -291,7 +291,7 @@ class Workspace:
         self,
         model: Any,
         features: Sequence[Any],
-        prompt: str,
+        prompt: str | Sequence[Mapping[str, str]],
         *,
         sae: Ref | None = None,
         tokenizer: Any = None,
@@ -310,11 +310,13 @@ class Workspace:
             features: each ``(sae, index, strength)``, ``(sae, index, strength, mode)``, ``(feature, strength)`` with a
                 `FeatureRecord`, or a `SteeringFeature`; the modes are in `docs/steering.md`. A strength in units of the
                 feature's largest activation takes it from the newest extraction, else from an estimate.
+            prompt: a text, or the messages ``{"role": …, "content": …}`` of a chat. A chat goes on with ``chat=True,
+                turns=result.turns``: each side from its own answers.
             sae: the SAE of features that name none.
             swept: number of the feature that `strengths` are for.
             stop, on_token: called at every token, from a background thread.
             settings: ``new_tokens temperature top_p frequency_penalty seed multiplier positions steer_bos prepend_bos
-                chat strengths``, see `SteeringConfig`.
+                chat system turns strengths``, see `SteeringConfig`.
 
         Returns:
             a `SteeringResult`: ``.baseline``, ``.steered``, ``.sweep``, ``.to_data()``, and an HTML representation.

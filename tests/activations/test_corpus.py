@@ -17,7 +17,7 @@ import pytest
 from saewidgets.activations import documents, open_corpus, pack, text_files
 from saewidgets.activations.documents import Chunk, Shard, read_rows
 from saewidgets.activations.text_files import local_shard
-from saewidgets.config import TextCorpus, TrainingConfig
+from saewidgets.config import TextCorpus, TokensCorpus, TrainingConfig
 from saewidgets.config.packing import Packing
 from saewidgets.errors import ConfigError, FormatError, NotFoundError, StorageError
 from saewidgets.lm import LoadedModel
@@ -461,6 +461,8 @@ def test_text_columns_that_other_tools_write(tmp_path: Path) -> None:
     ):
         pq.write_table(pa.table({"text": column, "number": [1, 2]}), file)
         assert [document.text for document in open_corpus(TextCorpus(file)).documents()] == texts
+    pq.write_table(pa.table({"url": ["a", "b"], "text": [text.encode() for text in texts]}), file)
+    assert [document.text for document in open_corpus(TextCorpus(file)).documents()] == texts
     pq.write_table(pa.table({"caption": texts, "image": image}), file)
     assert len(list(open_corpus(TextCorpus(file)).documents())) == 2
     with pytest.raises(FormatError, match="Row 1 holds bytes that are not UTF-8"):
@@ -471,13 +473,21 @@ def test_text_columns_that_other_tools_write(tmp_path: Path) -> None:
 
 
 def test_what_people_pass_for_a_corpus(tmp_path: Path) -> None:
-    from datasets import Dataset
+    from datasets import Dataset, DatasetDict
 
     dataset = Dataset.from_dict({"text": ["one", "two"]})
-    with pytest.raises(ConfigError, match=r"Dataset object is not a corpus.*save_to_disk"):
-        TrainingConfig(corpus=dataset)
+    for take in (lambda data: TrainingConfig(corpus=data), TextCorpus, TokensCorpus):
+        with pytest.raises(ConfigError, match=r"Dataset object is not a corpus.*save_to_disk"):
+            take(dataset)
     dataset.save_to_disk(tmp_path / "saved")
     assert [d.text for d in open_corpus(TextCorpus(tmp_path / "saved")).documents()] == ["one", "two"]
-    (tmp_path / "wide.txt").write_text("wide", encoding="utf-16")
-    with pytest.raises(FormatError, match=r"UTF-16.*encoding=\"utf-16\""):
-        list(open_corpus(TextCorpus(tmp_path / "wide.txt")).documents())
+    DatasetDict(train=dataset, test=dataset).save_to_disk(tmp_path / "splits")
+    with pytest.raises(ConfigError, match=r"several splits.*test, train"):
+        open_corpus(TextCorpus(tmp_path / "splits"))
+    for encoding in ("utf-16", "utf-16-le"):  # with and without a byte-order mark
+        (tmp_path / "wide.txt").write_text("wide", encoding=encoding)
+        with pytest.raises(FormatError, match=r"UTF-16.*encoding=\"utf-16\""):
+            list(open_corpus(TextCorpus(tmp_path / "wide.txt")).documents())
+        (tmp_path / "wide.jsonl").write_text('{"text": "wide"}\n', encoding=encoding)
+        with pytest.raises(FormatError, match=r"UTF-16. Save it as UTF-8"):
+            list(open_corpus(TextCorpus(tmp_path / "wide.jsonl")).documents())

@@ -134,10 +134,10 @@ def test_int8_holds_rows_of_zeros_and_any_size(tmp_path: Path) -> None:
 
 
 def test_numbers_that_do_not_fit_name_the_way_out(lm: LoadedModel, packed: PackedTokens, tmp_path: Path) -> None:
-    large = altered(lm, lambda model: model.transformer.wte.weight.mul_(1e8))
+    large = altered(lm, lambda model: model.transformer.wte.weight.mul_(1e7))
     with pytest.raises(ConfigError, match=r"reach [\d,]+, which float16 cannot hold.*bfloat16"):
         _capture(large, packed, tmp_path / "s", dtype="float16")
-    huge = altered(lm, lambda model: model.transformer.h[0].mlp.c_proj.bias.fill_(1e22))
+    huge = altered(lm, lambda model: model.transformer.h[1].mlp.c_proj.bias.fill_(1e22))
     for dtype in ("float32", "bfloat16", "int8"):
         with pytest.raises(ConfigError, match="so large that their norm overflows"):
             _capture(huge, packed, tmp_path / "s", dtype=dtype)

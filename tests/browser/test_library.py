@@ -131,5 +131,10 @@ browser = sw.SAEBrowser(ws)
     expect(sae).to_contain_text(f"Delete {name}?")
     press(sae.first, "Delete SAE")
     expect(browser.get_by_text("No SAEs yet")).to_be_visible()
-    assert library(notebook) == []
+    press(browser, "Undo")
+    expect(sae).to_have_count(1)
+    press(sae.first, "Delete")
+    press(sae.first, "Delete SAE")
+    expect(browser.get_by_text("No SAEs yet")).to_be_visible()
+    wait_until(lambda: library(notebook) == [])  # after the ten seconds of Undo
     notebook.python("browser.close(); ws.close()")

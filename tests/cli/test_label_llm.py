@@ -37,7 +37,7 @@ def test_a_dry_run_prints_the_very_prompts_that_are_then_sent(
     assert (plan["model"], plan["features"], plan["sent"], len(plan["prompts"])) == ("judge", 2, True, 2)
     assert plan["cost"] == pytest.approx((plan["tokens_in"] + 2 * plan["tokens_out"]) / 1e6)
     shown = invoke(*asked, "--dry-run")
-    assert "2 latents would be asked about; model: judge." in shown.out
+    assert "2 features would be asked about; model: judge." in shown.out
     assert "Example 1: " in shown.out
     assert not server.seen
 

@@ -191,7 +191,9 @@ def test_a_word_of_several_tokens_is_read_whole_from_any_of_them(tokenizer: Any)
 def test_line_ends_and_controls_are_shown_as_marks_and_special_tokens_by_name(tokenizer: Any) -> None:
     ids = [1, *tokenizer("a\nb\x1b\u202e", add_special_tokens=False)["input_ids"]]
     shown = str(make_snippet(ids, 1, 1, 0, TokenText(tokenizer)))
-    assert shown == "<|eos|>«a» ↵ b��"
+    assert shown == " <|eos|> «a» ↵ b��"
+    mark = make_snippet([*ids[1:2], 1, *ids[1:2]], 1, 1, 0, TokenText(tokenizer))
+    assert (str(mark), mark.previous, mark.word, mark.following) == ("a «<|eos|>» a", "a", "<|eos|>", "a")
     assert str(_at(tokenizer, "a\nb", "\n")) == "a« ↵ »b"
     ids = tokenizer("abcdefghijklmnop", add_special_tokens=False)["input_ids"]
     text = TokenText(tokenizer)

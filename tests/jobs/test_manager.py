@@ -356,12 +356,12 @@ def test_another_manager_takes_a_paused_job_over(make_manager: Callable[..., Job
 
 
 def test_a_job_that_no_process_comes_for_is_interrupted_unless_a_cluster_has_it(
-    make_manager: Callable[..., JobManager],
+    make_manager: Callable[..., JobManager], store: JobStore
 ) -> None:
-    manager = make_manager(timeout=0.2, start=0.5)
-    manager.executor = waits = Mock(waits_for="Waits for 1 GPU.", restarts=lambda job_id: False)
+    manager, knows = make_manager(timeout=0.2, start=0.5), None
+    manager.executor = waits = Mock(waits_for="Waits for 1 GPU.", restarts=lambda job_id, **how: knows)
     queued = submit(manager, Endless())
-    manager.executor = gone = Mock(waits_for=None, restarts=lambda job_id: False)
+    manager.executor = gone = Mock(waits_for=None, restarts=lambda job_id, **how: knows)
     lost = submit(manager, Endless())
     assert lost.wait(10) is S.INTERRUPTED
     manager.executor = waits
@@ -370,8 +370,13 @@ def test_a_job_that_no_process_comes_for_is_interrupted_unless_a_cluster_has_it(
         executor.start.call_args.args[2]("It ended.")
         assert lost.status is status
     assert (queued.status, waits.start.call_args_list[0].args[1]()) == (S.QUEUED, True)
-    queued.cancel()
+    knows = False  # its head was lost
+    assert queued.wait(10) is S.INTERRUPTED
     assert not waits.start.call_args_list[0].args[1]()
+    running = submit(manager, Endless())
+    store.change(running.id, {"status": S.RUNNING, "owner": "there"}, when={S.QUEUED})
+    waits.start.call_args.args[2]("The cluster was lost.")
+    assert running.record.note == "The cluster was lost."
 
 
 def test_subscribers_see_changes_of_other_processes(make_manager: Callable[..., JobManager]) -> None:

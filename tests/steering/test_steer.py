@@ -7,7 +7,7 @@ import math
 import random
 from itertools import cycle
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -15,9 +15,10 @@ import torch
 from torch import Tensor
 from transformers import AutoTokenizer
 
-from saewidgets.config.steering import SteeringFeature
+from saewidgets.config.steering import Side, SteeringFeature
 from saewidgets.errors import ConfigError
 from saewidgets.lm import HookError, LoadedModel, capture, forward, wrap_model
+from saewidgets.render import escape
 from saewidgets.sae import SAE, inference_architectures, inference_sae
 from saewidgets.steering import (
     LatentChange,
@@ -29,7 +30,7 @@ from saewidgets.steering import (
     steered,
     sweep,
 )
-from saewidgets.steering.steer import check_fits, prompt_ids
+from saewidgets.steering.steer import chat_problems, check_fits, prompt_ids
 from tests.lm.models import CONFIGS, build, hook_count
 from tests.sae.cases import LOADED, inputs, loaded
 from tests.steering.toys import HOOK, feature, toy_sae, weights
@@ -317,6 +318,55 @@ def test_prompts(tiny: LoadedModel) -> None:
         tiny.tokenizer.chat_template = None
     with pytest.raises(ConfigError, match="no token 300"):
         prompt_ids(tiny, [3, 300], False)
+
+
+IGNORES_SYSTEM = "{% for m in messages if m['role'] != 'system' %}{{ m['content'] }}{% endfor %}"
+CHAT = "{% for m in messages %}<{{ m['role'][0] }}>{{ m['content'] }}{% endfor %}<a>"
+NO_SYSTEM = "{% if messages[0]['role'] == 'system' %}{{ raise_exception('No system role') }}{% endif %}" + CHAT
+
+
+@pytest.mark.parametrize("template", [NO_SYSTEM, IGNORES_SYSTEM])
+def test_a_template_without_a_system_role_says_so(
+    tiny: LoadedModel, template: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tiny.tokenizer, "chat_template", template)
+    assert chat_problems(tiny.tokenizer, "tiny") == ("", "The chat template of tiny has no system role.")
+    with pytest.raises(ConfigError, match="has no system role") as raised:
+        steer(tiny, None, [], "king", chat=True, system="Be brief.")
+    assert raised.value.where == "system"
+
+
+def test_a_chat_goes_on_from_the_history_of_each_side(
+    demo: LoadedModel, demo_sae: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(demo.tokenizer, "chat_template", CHAT)
+    assert chat_problems(demo.tokenizer, "demo") == ("", "")
+    how: dict[str, Any] = {"new_tokens": 6, "seed": 3}
+    opening = [{"role": "system", "content": "Be"}, {"role": "user", "content": "king"}]
+    first = steer(demo, demo_sae, PUSH, opening, **how)
+    assert "".join(first.prompt_pieces) == "<s>Be<u>king<a>"
+    assert first.config.system == "Be"
+    assert first.baseline.text != (first.steered.text if first.steered else "")
+    second = steer(demo, demo_sae, PUSH, "ship", chat=True, system="Be", turns=first.turns, **how)
+    for side in get_args(Side):
+        messages = [*opening, {"role": "assistant", "content": getattr(first, side).text},
+                    {"role": "user", "content": "ship"}]  # fmt: skip
+        assert second.config.messages(side) == messages
+        assert getattr(steer(demo, demo_sae, PUSH, messages, **how), side).ids == getattr(second, side).ids
+        assert escape(getattr(first, side).text) in second._repr_html_()
+    assert second.config.from_data(second.config.to_data()) == second.config
+
+
+def test_mistakes_in_messages(tiny: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tiny.tokenizer, "chat_template", "{{ raise_exception('Not today') }}")
+    with pytest.raises(ConfigError, match="refuses these messages: Not today"):
+        steer(tiny, None, [], "king", chat=True)
+    user, answer = {"role": "user", "content": "king"}, {"role": "assistant", "content": "ship"}
+    for messages in ([user, answer], [answer, user], [user, user], [{"role": "user"}], [{**user, "role": "tool"}]):
+        with pytest.raises(ConfigError):
+            steer(tiny, None, [], messages)
+    with pytest.raises(ConfigError, match="belong to a chat"):
+        steer(tiny, None, [], "king", system="Be brief.")
 
 
 def test_a_broken_model_is_an_error(tiny: LoadedModel) -> None:

@@ -5,7 +5,7 @@ import pytest
 from saewidgets.config.group import expand
 from saewidgets.errors import ConfigError, StorageError, TrainingError
 from saewidgets.events import Interruption, JobStatus, Metrics, Progress, Request
-from saewidgets.lm import load_model
+from saewidgets.lm import hook_points, load_model
 from saewidgets.training import Task, run_group, run_training
 from saewidgets.training.checkpoint import list_checkpoints
 from saewidgets.training.loop import Trainer
@@ -84,6 +84,7 @@ def test_one_forward_feeds_all(base, configs, tokens_folder, tmp_path):
     """As many forwards to train four as the deepest alone; the stream is read once."""
     without = {"evaluation.every_steps": 10**6}
     lm = load_model(base.model)
+    hook_points(lm.model)  # the first use runs the model once
     forwards = []
     lm.model.transformer.h[0].register_forward_hook(lambda *_: forwards.append(1))
 

@@ -136,9 +136,10 @@ class Gate:
 
 @pytest.fixture
 def gated(tiny_model_folder: Path) -> tuple[Any, Gate]:
-    from saewidgets.lm import load_model
+    from saewidgets.lm import hook_points, load_model
 
     lm = load_model(str(tiny_model_folder))
+    hook_points(lm.model)  # the first use runs the model once, outside the gate
     return lm, Gate(lm.model)
 
 

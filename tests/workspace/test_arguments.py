@@ -67,12 +67,13 @@ REFUSED: list[tuple[str, dict[str, Any], str, str]] = [
     ("features.run_on", {"sae_id": "ID", "text": "The king", "model": 5, "tokenizer": 5}, "tokenizer", ""),
     ("features.import_labels", {"sae_id": "ID", "source": 5}, "source", ""),
     ("features.judged", {"wanted": "ID", "index": 5, "score_at": "a"}, "score_at", "There is no such score"),
+    ("steering.tokens", {"sae_id": "ID", "prompt": 5}, "prompt", ""),
     ("features.logits", {"wanted": "ID", "index": 397, "n": -1}, "n", "Expected a count, got -1"),
     *(
         (f"features.{method}", {name: "ID", **more, "llm": 5}, "llm", "Expected a language model to ask, got 5.")
         for method, name, more in (
             ("auto_label", "sae_id", {"indices": [5]}), ("plan_labels", "sae_id", {}), ("score", "sae_id", {}),
-            ("start_labels", "sae_id", {}),
+            ("start_labels", "sae_id", {}), ("unlabelled", "wanted", {}),
             ("suggest", "wanted", {"index": 5}),
         )
     ),

@@ -59,7 +59,7 @@ def _loaded(model: Path, architecture: str = "standard", **said: Any) -> SAE:
 
 def test_the_report(ws: Workspace, run: Run) -> None:
     report = ws.evaluate(run, tokens=256, mean_ablation=True)
-    assert {figure.name for figure in FIGURES} | {"n_tokens"} == set(report)
+    assert {figure.name for figure in FIGURES} | {"n_tokens", "ce_tokens"} == set(report)
     assert report["explained_variance"] == 1 - report["fvu"]
     assert report["ce_loss_delta"] == report["ce_loss_sae"] - report["ce_loss_clean"]
     assert (report.hook_name, report.hook_name_out, report.d_sae, report.held_out) == (HOOK, None, 64, True)

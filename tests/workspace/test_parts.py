@@ -83,7 +83,7 @@ class Children:
         given = [str(self.folder), job_id, str(SHARD)]
         self.started[job_id] = subprocess.Popen([sys.executable, "-c", CHILD, *given], env={**os.environ})
 
-    def restarts(self, job_id: str) -> bool:
+    def restarts(self, job_id: str, **how: Any) -> bool:
         return False
 
     def places(self) -> int:

@@ -47,7 +47,7 @@ def test_the_sae_is_read_on_the_text_of_its_store(filled: tuple[Workspace, Captu
     sae = run.import_to_saes()
     wanted = ws.extractions.defaults(sae_id=sae.id)
     assert wanted.corpus is not None
-    assert (wanted.corpus.kind, wanted.context_size) == ("text", 16)
+    assert (wanted.corpus.kind, wanted.context_size, wanted.tokens) == ("text", 16, 100_000)
     asked = ws.extractions.create(sae_id=sae.id, config={"corpus": store.id, "tokens": 64})
     assert asked.config.corpus == wanted.corpus
     ws.read_features(run, n=1, tokens=64)  # reads the text of the store too

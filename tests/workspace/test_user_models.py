@@ -14,7 +14,6 @@ from saewidgets.config import TokensCorpus, TopKConfig, TrainingConfig
 from saewidgets.errors import ConfigError, StateError
 from saewidgets.events import JobStatus
 from saewidgets.jobs import JobSettings
-from saewidgets.lm import TokenIds
 from saewidgets.workspace import Workspace
 from tests.lm.models import build
 from tests.workspace.conftest import PATIENCE, completed, same_weights, small_config
@@ -156,10 +155,14 @@ def test_a_model_without_a_tokenizer_trains_on_token_ids(ws: Workspace, tmp_path
         run = ws.trainings.create(config, model=given)
         run.wait(timeout=60)
         assert run.status is JobStatus.COMPLETED, run.error
-    extraction = ws.extractions.create(training_id=run.id, config={"tokens": 512}, model=model, tokenizer=TokenIds(64))
+    extraction = ws.extractions.create(training_id=run.id, config={"tokens": 512}, model=model)
     extraction.wait(timeout=60)
     feature = ws.features.list(sae_id=run.id, limit=1).to_df()["id"][0]
     example = ws.features.examples(feature)[0]
     assert all(token.strip().isdigit() for token in example.tokens)
+    assert ws.features.run_on(run.id, "".join(example.tokens)).pieces == example.tokens
+    assert ws.evaluate(run.id, config.corpus, tokens=64, model=model).context_size == 16
+    with pytest.raises(ConfigError, match=r"no tokenizer, so it cannot read text.*ids from 0 to"):
+        ws.features.run_on(run.id, "in the beginning")
     with pytest.raises(ConfigError, match="needs its tokenizer to read text"):
         ws.trainings.create(config.replace(corpus="demo"), model=model)

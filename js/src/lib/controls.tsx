@@ -220,10 +220,11 @@ interface CheckboxProps {
   children?: ComponentChildren;
   checked: boolean;
   mixed?: boolean;
+  disabled?: boolean;
   onChange: (checked: boolean) => void;
 }
 
-export function Checkbox({ label, children, text = children, checked, mixed = false, onChange }: CheckboxProps) {
+export function Checkbox({ label, children, text = children, checked, mixed, disabled, onChange }: CheckboxProps) {
   const id = useUid("sw-check");
   const input = (
     <input
@@ -231,8 +232,9 @@ export function Checkbox({ label, children, text = children, checked, mixed = fa
       type="checkbox"
       aria-label={label ?? String(text)}
       checked={checked}
+      disabled={disabled}
       ref={(box) => {
-        if (box) box.indeterminate = mixed;
+        if (box) box.indeterminate = mixed ?? false;
       }}
       onChange={(event) => onChange(event.currentTarget.checked)}
     />

@@ -136,20 +136,22 @@ export type Mode = "add_max" | "add" | "clamp" | "conditional_clamp" | "scale" |
 export type PositionWord = "all" | "generated" | "prompt";
 export type What = "generate" | "sweep";
 export type TextName = "baseline" | "steered";
+export type ChatAction = "new" | "edit";
 export type PresetAction = "save" | "load" | "delete";
 export interface SteeringSae { id: string; name: string; model: string | null; hook_name: string | null; d_sae: number }
 export interface SteeringRow { key: string; sae_id: string; sae: string; index: number; label: string; tokens: string[]; mode: "add_max" | "add" | "clamp" | "conditional_clamp" | "scale" | "ablate"; strength: number; a_max: number | null; usual: number | null; basis: string; pending: boolean; problem: Note | null }
-export interface SteeringSettings { positions: "all" | "generated" | "prompt" | number[]; steer_bos: boolean; prepend_bos: boolean; chat: boolean; multiplier: number; prompt: string; new_tokens: number; temperature: number; top_p: number; frequency_penalty: number; seed: number; strengths: number[]; swept: string }
+export interface SteeringSettings { positions: "all" | "generated" | "prompt" | number[]; steer_bos: boolean; prepend_bos: boolean; chat: boolean; multiplier: number; prompt: string; system: string; new_tokens: number; temperature: number; top_p: number; frequency_penalty: number; seed: number; strengths: number[]; swept: string }
+export interface SteeringTurn { user: string; baseline: string; steered: string }
 export interface LiveText { run: "baseline" | "steered" | "sweep"; strength: number | null; tokens: number; text: string }
-export interface SteeringRun { number: number; kind: "generate" | "sweep"; status: "idle" | "running" | "stopping" | "done" | "stopped" | "failed"; phase: string; texts: LiveText[]; seconds: number; problem: Note | null }
+export interface SteeringRun { number: number; kind: "generate" | "sweep"; status: "idle" | "running" | "stopping" | "done" | "stopped" | "failed"; phase: string; turn: number | null; texts: LiveText[]; seconds: number; problem: Note | null }
 export interface Gauge { ratio: number | null; over: string }
-export interface SteeringState { revision: number; workspace: string; notice: Note | null; updated_at: number; saes: SteeringSae[]; sae_id: string; rows: SteeringRow[]; settings: SteeringSettings; gauge: Gauge; run: SteeringRun; generated: number; swept: number; presets: number; code: string; can_browse: boolean; can_close: boolean; embedded: boolean }
+export interface SteeringState { revision: number; workspace: string; notice: Note | null; updated_at: number; saes: SteeringSae[]; sae_id: string; rows: SteeringRow[]; settings: SteeringSettings; turns: SteeringTurn[]; chat_problem: string; system_problem: string; gauge: Gauge; run: SteeringRun; generated: number; swept: number; presets: number; code: string; can_browse: boolean; can_close: boolean; embedded: boolean }
 export interface SteeringEditRow { key: string; mode: "add_max" | "add" | "clamp" | "conditional_clamp" | "scale" | "ablate"; strength: number }
 export interface SteeringHit { index: number; label: string; tokens: string[] }
 export interface SteeringHits { sae_id: string; text: string; hits: SteeringHit[]; note: string }
 export interface SteeringText { pieces: string[]; changed: number[]; finish: "length" | "end" | "stopped"; perplexity: number | null; repetition: number; kl_first: number | null; change_ratio: number | null }
 export interface SweptText { strength: number; text: string; perplexity: number | null; repetition: number; change_ratio: number | null }
-export interface SteeringTexts { number: number; prompt_pieces: string[]; baseline: SteeringText; steered: SteeringText | null; first_difference: number | null; sweep: SweptText[]; swept: string; swept_name: string; notes: string[]; seconds: number; stopped: boolean }
+export interface SteeringTexts { number: number; prompt_pieces: string[]; turn: number | null; baseline: SteeringText; steered: SteeringText | null; first_difference: number | null; sweep: SweptText[]; swept: string; swept_name: string; notes: string[]; seconds: number; stopped: boolean }
 export interface NextToken { piece: string; baseline: number; steered: number }
 export interface SteeringNextData { number: number; text: "baseline" | "steered"; token: number; piece: string; rows: NextToken[] }
 export interface PanelCommands {
@@ -258,6 +260,7 @@ export interface SteeringCommands {
   refresh(of: { revision?: number }): unknown;
   steering_add(of: { sae_id: string; index: number; label?: string }): Record<"key", string>;
   steering_browse(): null;
+  steering_chat(of: { action: "new" | "edit" }): null;
   steering_choose(of: { sae_id: string }): null;
   steering_close(): null;
   steering_copy(): Record<"text", string>;
@@ -284,7 +287,7 @@ export const EMPTY_STATE: PanelState = {"revision": 0, "workspace": "default wor
 export const EMPTY_HUB: HubState = {"revision": 0, "workspace": "default workspace", "notice": null, "updated_at": 0.0, "repository": "", "downloads": [], "devices": [], "known": 0, "has_token": false, "account": null, "can_open": false, "embedded": false};
 export const EMPTY_BROWSER: SaeBrowserState = {"revision": 0, "workspace": "default workspace", "notice": null, "updated_at": 0.0, "cards": [], "matching": 0, "matching_bytes": 0, "total": 0, "page_size": 50, "query": {"source": null, "model": null, "layer": null, "architecture": null, "format": null, "search": "", "sort": "newest", "offset": 0}, "facets": {"source": [], "model": [], "layer": [], "architecture": [], "format": []}, "not_imported": {"total": 0, "runs": []}, "selected": [], "export_formats": [], "below": "", "deleted": [], "revealed": null};
 export const EMPTY_VIEWER: ViewerState = {"revision": 0, "workspace": "default workspace", "notice": null, "updated_at": 0.0, "code": "", "below": "", "cards": [], "total": 0, "active": 0, "open": null, "view": {"tab": "features", "extraction_id": null, "feature": null, "query": {"search": "", "show": "all", "sort": "index", "descending": false}, "context": "snippet", "line_breaks": false, "prompt": "", "test": "", "dialog_sae": null}, "n_saes": 0, "labelling": null, "features_revision": 0};
-export const EMPTY_STEERING: SteeringState = {"revision": 0, "workspace": "default workspace", "notice": null, "updated_at": 0.0, "saes": [], "sae_id": "", "rows": [], "settings": {"positions": "all", "steer_bos": false, "prepend_bos": true, "chat": false, "multiplier": 1.0, "prompt": "", "new_tokens": 60, "temperature": 0.7, "top_p": 0.95, "frequency_penalty": 0.0, "seed": 16, "strengths": [-4.0, -2.0, 0.0, 2.0, 4.0], "swept": ""}, "gauge": {"ratio": null, "over": ""}, "run": {"number": 0, "kind": "generate", "status": "idle", "phase": "", "texts": [], "seconds": 0.0, "problem": null}, "generated": 0, "swept": 0, "presets": 0, "code": "", "can_browse": false, "can_close": false, "embedded": false};
+export const EMPTY_STEERING: SteeringState = {"revision": 0, "workspace": "default workspace", "notice": null, "updated_at": 0.0, "saes": [], "sae_id": "", "rows": [], "settings": {"positions": "all", "steer_bos": false, "prepend_bos": true, "chat": false, "multiplier": 1.0, "prompt": "", "system": "", "new_tokens": 60, "temperature": 0.7, "top_p": 0.95, "frequency_penalty": 0.0, "seed": 16, "strengths": [-4.0, -2.0, 0.0, 2.0, 4.0], "swept": ""}, "turns": [], "chat_problem": "", "system_problem": "", "gauge": {"ratio": null, "over": ""}, "run": {"number": 0, "kind": "generate", "status": "idle", "phase": "", "turn": null, "texts": [], "seconds": 0.0, "problem": null}, "generated": 0, "swept": 0, "presets": 0, "code": "", "can_browse": false, "can_close": false, "embedded": false};
 export const PLAIN_FIELD: FormField = {"name": "", "label": "", "help": "", "type": "text", "choices": [], "words": [], "default": null, "minimum": null, "maximum": null, "optional": false, "empty": "", "section": "where", "group": "", "architectures": [], "needs": ""};
 export const LABELS: LabelRequest = {"llm": "openai", "base_url": null, "model": null, "key_env": null, "index": null, "query": {"search": "", "show": "all", "sort": "index", "descending": false}, "limit": 100, "unlabelled": true, "score": false, "price": null, "max_cost": null};
 export const PAGE = 2000;

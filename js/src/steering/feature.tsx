@@ -353,7 +353,8 @@ const OPTIONS: Record<PositionWord | "chosen", string> = {
 const PROMPT_RESTS = 400; // ms after the last key in the prompt
 
 export function Positions({ store }: { store: Store }) {
-  const { positions, prompt, chat, steer_bos } = store.settings();
+  const { positions, prompt, chat, system, steer_bos } = store.settings();
+  const { turns } = store.state.value;
   const choosing = store.choosing.value;
   const selected = choosing || Array.isArray(positions) ? "chosen" : positions;
   const known = store.state.value.rows.length > 0;
@@ -361,7 +362,7 @@ export function Positions({ store }: { store: Store }) {
     if (selected !== "chosen" || !known) return;
     const timer = setTimeout(() => store.loadTokens(), store.tokens.value === null ? 0 : PROMPT_RESTS);
     return () => clearTimeout(timer);
-  }, [selected, prompt, chat, known, store]);
+  }, [selected, prompt, chat, system, turns, known, store]);
   return (
     <div class="pp">
       <div class="row w sm">

@@ -23,14 +23,28 @@ const FIELDS: Record<FieldName, NumberField> = {
 const NAMES = Object.keys(FIELDS) as FieldName[];
 
 export function Prompt({ store }: { store: Store }) {
-  const { prompt, chat } = store.settings();
+  const { prompt, chat, system } = store.settings();
+  const { chat_problem, system_problem, turns } = store.state.value;
+  const again = chat && turns.length > 0;
   return (
-    <div class="bd">
+    <div class="bd g4">
+      {chat && (
+        <Field
+          label="System prompt"
+          rows={1}
+          maxLength={100_000}
+          value={system}
+          disabled={system_problem !== "" && system === ""}
+          hint={system_problem}
+          onInput={(text) => store.set({ system: text })}
+        />
+      )}
       <Field
         label="Prompt"
         rows={2}
         maxLength={100_000}
         value={prompt}
+        placeholder={again ? "The next message; empty: the last one is answered again" : undefined}
         onInput={(text) => store.set({ prompt: text })}
         onKeyDown={(event) => {
           if (event.key !== "Enter" || !(event.ctrlKey || event.metaKey)) return;
@@ -39,9 +53,28 @@ export function Prompt({ store }: { store: Store }) {
         }}
       />
       <HiddenNote text={prompt} />
-      <Checkbox label="Chat" checked={chat} onChange={(on) => store.set({ chat: on })}>
-        Chat: a user’s message, in the model’s chat template
-      </Checkbox>
+      <div class="row w">
+        <Checkbox
+          label="Chat"
+          checked={chat}
+          disabled={chat_problem !== "" && !chat}
+          onChange={(on) => store.set({ chat: on })}
+        >
+          Chat: a user’s message, in the model’s chat template
+        </Checkbox>
+        <div class="sp" />
+        {again && (
+          <>
+            <Button text="Edit last message" small disabled={store.running} onClick={() => store.chat("edit")} />
+            <Button text="New chat" small disabled={store.running} onClick={() => store.chat("new")} />
+          </>
+        )}
+      </div>
+      {chat_problem && (
+        <p class={chat ? "sm bad" : "xs t2"} role={chat ? "alert" : undefined}>
+          {chat_problem}
+        </p>
+      )}
     </div>
   );
 }
@@ -63,7 +96,14 @@ export function Settings({ store }: { store: Store }) {
           disabled={!running || status === "stopping"}
           onClick={() => store.stopWriting()}
         />
-        <Button text="Generate" kind="primary" icon="play" disabled={running} onClick={() => store.start("generate")} />
+        <Button
+          text="Generate"
+          kind="primary"
+          icon="play"
+          disabled={running || store.refused !== ""}
+          title={store.refused || undefined}
+          onClick={() => store.start("generate")}
+        />
       </div>
       {wrong.map(([label, , , , why]) => (
         <p key={label} class="sm bad" role="alert">

@@ -1,5 +1,6 @@
 /** Baseline and steered text side by side. */
 
+import { type ComponentChildren, Fragment } from "preact";
 import { useState } from "preact/hooks";
 import { rove } from "../lib/a11y";
 import { Button, Checkbox } from "../lib/controls";
@@ -8,7 +9,7 @@ import { into, Pick } from "../lib/kit";
 import { Failed, Warning } from "../lib/notes";
 import { num, Table, unseen } from "../lib/table";
 import { chipText, draw, TokenChip, visible } from "../lib/tokens";
-import type { LiveText, SteeringText, SteeringTexts, SweptText, TextName } from "../lib/wire";
+import type { LiveText, SteeringText, SteeringTexts, SteeringTurn, SweptText, TextName } from "../lib/wire";
 import { useFocusField } from "./prompt";
 import type { Store } from "./store";
 import {
@@ -31,12 +32,14 @@ export function Result({ store }: { store: Store }) {
   const texts = store.texts.value;
   const writing = run.kind === "generate" && (run.status === "running" || run.status === "stopping");
   const live = writing && run.phase === "writing";
+  const chat = writing ? run.turn !== null : texts ? texts.turn !== null : store.settings().chat;
+  const { turns } = store.state.value;
   const problem = run.status === "failed" && run.kind === "generate" ? run.problem : null;
-  if (!texts && !writing && !problem) return null;
+  if (!texts && !writing && !problem && !(chat && turns.length)) return null;
   return (
     <div class="bd line">
       {problem && <ProblemOf problem={problem} />}
-      {(texts || writing) && (
+      {(texts || writing || turns.length > 0) && (
         <>
           <div class="row w rh">
             <h3>Result</h3>
@@ -51,7 +54,12 @@ export function Result({ store }: { store: Store }) {
               <Warning text={note} />
             </div>
           ))}
-          {live || (writing && !texts) ? (
+          {chat ? (
+            <div class="two box" aria-busy={writing}>
+              <Chat store={store} name="baseline" writing={writing} />
+              <Chat store={store} name="steered" writing={writing} />
+            </div>
+          ) : live || (writing && !texts) ? (
             <div class="two box" aria-busy="true">
               <Live name="baseline" prompt={store.settings().prompt} texts={run.texts} />
               <Live name="steered" prompt={store.settings().prompt} texts={run.texts} />
@@ -89,23 +97,75 @@ function numbers(name: TextName, text: SteeringText): string {
   return parts.join(", ");
 }
 
-function Live({ name, prompt, texts }: { name: TextName; prompt: string; texts: readonly LiveText[] }) {
-  const text = texts.find((one) => one.run === name);
+/** The column of a text: its name, what is known of it, and the text. */
+function Side({ name, facts, children }: { name: TextName; facts: string; children: ComponentChildren }) {
   return (
     <section aria-label={NAMES[name]}>
       <div class="row">
         <h4>{NAMES[name]}</h4>
         <div class="sp" />
-        <span class="xs t2">{text ? f.plural(text.tokens, "token") : "waiting"}</span>
+        <span class="xs t2 num">{facts}</span>
       </div>
-      <p class="gen">
-        <span class="t2">{visible(prompt)}</span>
-        {visible(text?.text ?? "")}
-        <span class="cur" aria-hidden="true" />
-      </p>
+      {children}
     </section>
   );
 }
+
+const written = (text: LiveText | undefined): string => (text ? f.plural(text.tokens, "token") : "waiting");
+
+const Writing = ({ text, prompt = "" }: { text: LiveText | undefined; prompt?: string }) => (
+  <p class="gen">
+    <span class="t2">{visible(prompt)}</span>
+    {visible(text?.text ?? "")}
+    <span class="cur" aria-hidden="true" />
+  </p>
+);
+
+function Live({ name, prompt, texts }: { name: TextName; prompt: string; texts: readonly LiveText[] }) {
+  const text = texts.find((one) => one.run === name);
+  return (
+    <Side name={name} facts={written(text)}>
+      <Writing text={text} prompt={prompt} />
+    </Side>
+  );
+}
+
+/** One side of a chat, a bubble for each message; the newest answer token by token. */
+function Chat({ store, name, writing }: { store: Store; name: TextName; writing: boolean }) {
+  const { run, turns } = store.state.value;
+  const { system } = store.settings();
+  const texts = writing ? null : store.texts.value;
+  const text = texts?.[name];
+  const live = run.texts.find((one) => one.run === name);
+  const answer = (turn: SteeringTurn, at: number) =>
+    writing && at === run.turn ? (
+      <Writing text={live} />
+    ) : texts && text && at === texts.turn ? (
+      <Tokens store={store} name={name} texts={texts} text={text} />
+    ) : (
+      <p class="gen">{visible(turn[name])}</p>
+    );
+  return (
+    <Side name={name} facts={writing ? written(live) : text ? numbers(name, text) : ""}>
+      <ol class="chat">
+        {system.trim() && <Bubble of="System">{<p class="gen">{visible(system)}</p>}</Bubble>}
+        {turns.map((turn, at) => (
+          <Fragment key={at}>
+            <Bubble of="User">{<p class="gen">{visible(turn.user)}</p>}</Bubble>
+            <Bubble of="Assistant">{answer(turn, at)}</Bubble>
+          </Fragment>
+        ))}
+      </ol>
+    </Side>
+  );
+}
+
+const Bubble = ({ of, children }: { of: "System" | "User" | "Assistant"; children: ComponentChildren }) => (
+  <li class={`bub ${of.toLowerCase()}`} aria-label={of}>
+    <span class="xs t2">{of}</span>
+    {children}
+  </li>
+);
 
 interface TextProps {
   store: Store;
@@ -114,38 +174,37 @@ interface TextProps {
   text: SteeringText;
 }
 
-function Text({ store, name, texts, text }: TextProps) {
+const Text = (props: TextProps) => (
+  <Side name={props.name} facts={numbers(props.name, props.text)}>
+    <Tokens {...props} prompt={props.texts.prompt_pieces.map(visible).join("")} />
+  </Side>
+);
+
+function Tokens({ store, name, texts, text, prompt = "" }: TextProps & { prompt?: string }) {
   const changed = new Set(text.changed);
   const picked = store.picked.value;
   const marked = store.marked.value;
   const first = texts.first_difference;
   const tab = picked?.text === name ? picked.token : Math.min(first ?? 0, text.pieces.length - 1);
   return (
-    <section aria-label={NAMES[name]}>
-      <div class="row">
-        <h4>{NAMES[name]}</h4>
-        <div class="sp" />
-        <span class="xs t2 num">{numbers(name, text)}</span>
-      </div>
-      <p class="gen" onKeyDown={(event) => rove(event, "[role=button]")}>
-        <span class="t2">{texts.prompt_pieces.map(visible).join("")}</span>
-        {text.pieces.map((piece, at) => (
-          <Token
-            key={at}
-            piece={piece}
-            at={at}
-            first={marked && at === first}
-            changed={marked && changed.has(at)}
-            goesOn={changed.has(at - 1) && at - 1 !== first}
-            picked={picked?.text === name && picked.token === at}
-            tab={at === tab}
-            onPick={() =>
-              void store.pick(picked?.text === name && picked.token === at ? null : { text: name, token: at })
-            }
-          />
-        ))}
-      </p>
-    </section>
+    <p class="gen" onKeyDown={(event) => rove(event, "[role=button]")}>
+      <span class="t2">{prompt}</span>
+      {text.pieces.map((piece, at) => (
+        <Token
+          key={at}
+          piece={piece}
+          at={at}
+          first={marked && at === first}
+          changed={marked && changed.has(at)}
+          goesOn={changed.has(at - 1) && at - 1 !== first}
+          picked={picked?.text === name && picked.token === at}
+          tab={at === tab}
+          onPick={() =>
+            void store.pick(picked?.text === name && picked.token === at ? null : { text: name, token: at })
+          }
+        />
+      ))}
+    </p>
   );
 }
 

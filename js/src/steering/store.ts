@@ -82,6 +82,13 @@ export class Store extends BaseStore<wire.SteeringState, wire.SteeringCommand, n
     return this.starting.value || status === "running" || status === "stopping";
   }
 
+  /** Why the model cannot write the chat that is set; "" if it can. */
+  get refused(): string {
+    const { chat, system } = this.settings();
+    const { chat_problem, system_problem } = this.state.value;
+    return chat ? chat_problem || (system.trim() && system_problem) : "";
+  }
+
   setRow(row: wire.SteeringRow, change: Partial<Pick<wire.SteeringRow, "mode" | "strength">>): void {
     const { key, mode, strength } = { ...row, ...change };
     this.edited.take({ [key]: { key, mode, strength } });
@@ -148,6 +155,14 @@ export class Store extends BaseStore<wire.SteeringState, wire.SteeringCommand, n
     this.announce("Reset");
   }
 
+  /** A new chat, or the last message taken back into the prompt. */
+  async chat(action: wire.ChatAction): Promise<void> {
+    if (!(await this.flush())) return;
+    if ((await this.command(WIDGET, "Chat", { kind: "steering_chat", action })) === null) return;
+    this.set_.forget({ prompt: this.settings().prompt });
+    this.announce(action === "new" ? "New chat" : "The last message is in the prompt");
+  }
+
   private forgetTyped(): void {
     this.edited.forget(this.edited.all);
     this.set_.forget(this.set_.all);
@@ -184,8 +199,8 @@ export class Store extends BaseStore<wire.SteeringState, wire.SteeringCommand, n
   }
 
   async loadTokens(): Promise<void> {
-    const { prompt, chat } = this.settings();
-    const key = `${chat} ${prompt}`;
+    const { prompt, chat, system } = this.settings();
+    const key = JSON.stringify([chat, prompt, chat && [system, this.state.value.turns]]);
     if (this.tokensOf === key && this.tokens.value) return;
     this.tokensOf = key;
     const answer = await this.command("tokens", "Reading the prompt", { kind: "steering_tokens", prompt, chat });
@@ -213,7 +228,7 @@ export class Store extends BaseStore<wire.SteeringState, wire.SteeringCommand, n
   // -------------------------------------------------------------------------------------------- writing
 
   async start(what: wire.What): Promise<void> {
-    if (this.running) return;
+    if (this.running || this.refused) return;
     if (this.choosing.value && !Array.isArray(this.settings().positions)) {
       this.setInvalid("positions", "Choose at least one token of the prompt.");
     }

@@ -1,7 +1,7 @@
 import { fireEvent, waitFor, within } from "@testing-library/preact";
 import { describe, expect, it } from "vitest";
 import { HOSTILE } from "../../demo/fake";
-import { PROMPT, ROWS, row, texts } from "../../demo/steering";
+import { CHAT, NO_CHAT, NO_SYSTEM, PROMPT, ROWS, row, texts } from "../../demo/steering";
 import { EMPTY_STEERING } from "../../src/lib/wire";
 import { feature, sent, show, slider, until } from "./harness";
 
@@ -116,6 +116,55 @@ it("has the prompt first, and shows what a chosen feature fires on", async () =>
   await user.retype(page.getByRole("textbox", { name: "Frequency penalty" }), "1");
   await until(() => model.state.settings.frequency_penalty === 1);
   expect(model.state.settings).toMatchObject({ chat: true, multiplier: 0.5 });
+});
+
+describe("a chat", () => {
+  it("is shown as bubbles of both sides, and goes on", async () => {
+    const { page, user, model } = show({ ...CHAT, generated: 1 });
+    const bubbles = (side: string) =>
+      within(page.getByRole("region", { name: side }))
+        .getAllByRole("listitem")
+        .map((item) => [item.getAttribute("aria-label"), item.querySelector(".gen")?.textContent]);
+    await waitFor(() => expect(page.getByRole("button", { name: "Token 1: ·ship" })).toBeTruthy());
+    expect(bubbles("Baseline").slice(0, 4)).toEqual([
+      ["System", "Answer in one short paragraph."],
+      ["User", "What did the old man see from the hill?"],
+      ["Assistant", "He saw the village, and smoke that rose from its roofs."],
+      ["User", "Where did he go then?"],
+    ]);
+    expect(bubbles("Steered")[2]?.[1]).toContain("under full sail");
+    expect((page.getByRole("textbox", { name: "System prompt" }) as HTMLTextAreaElement).value).toContain("Answer in");
+    await user.type(page.getByRole("textbox", { name: "Prompt" }), "And then?{Control>}{Enter}{/Control}");
+    await until(() => model.state.turns.length === 3 && model.state.run.status === "done");
+    expect(sent(model, "steering_edit").at(-1)?.settings).toMatchObject({ chat: true, prompt: "And then?" });
+    await waitFor(() => expect(bubbles("Steered").at(-2)).toEqual(["User", "And then?"]));
+    await waitFor(() => expect((page.getByRole("textbox", { name: "Prompt" }) as HTMLInputElement).value).toBe(""));
+    await user.click(page.getByRole("button", { name: "Edit last message" }));
+    await waitFor(() =>
+      expect((page.getByRole("textbox", { name: "Prompt" }) as HTMLInputElement).value).toBe("And then?"),
+    );
+    await user.click(page.getByRole("button", { name: "New chat" }));
+    await waitFor(() => expect(page.queryByRole("region", { name: "Steered" })).toBeNull());
+  });
+
+  it("is refused before it is written where the model has no template", async () => {
+    const { page, user, model } = show({ chat_problem: NO_CHAT });
+    const chat = page.getByRole("checkbox", { name: "Chat" }) as HTMLInputElement;
+    expect(chat.disabled).toBe(true);
+    expect(page.getByText(NO_CHAT)).toBeTruthy();
+    model.setState({ settings: { ...model.state.settings, chat: true } });
+    await waitFor(() => expect(page.getByRole("alert").textContent).toBe(NO_CHAT));
+    const generate = page.getByRole("button", { name: "Generate" });
+    expect(generate.getAttribute("aria-disabled") ?? generate.hasAttribute("disabled")).toBeTruthy();
+    await user.click(chat);
+    await until(() => !model.state.settings.chat);
+  });
+
+  it("says that a template has no system role", () => {
+    const { page } = show({ settings: { ...CHAT.settings, system: "" }, chat_problem: "", system_problem: NO_SYSTEM });
+    expect((page.getByRole("textbox", { name: "System prompt" }) as HTMLInputElement).disabled).toBe(true);
+    expect(page.getByText(NO_SYSTEM)).toBeTruthy();
+  });
 });
 
 describe("the empty state", () => {

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 _NEAR = 10  # characters on either side that make two examples the same
 _EDGE = re.compile(r"^\W+|\W+$")
+_MARK = re.compile(r"<\S*[^\W\d]\S*>|\[\S*[^\W\d]\S*\]")  # as tokenizers write special tokens
 _QUOTED = re.compile(r"[‘“\"']([^‘’“”\"']+)[’”\"']")
 _NEIGHBOUR = re.compile(r"\b(after|before)\s+[‘“\"']")
 _WORD = re.compile(r"\w+")
@@ -80,13 +81,21 @@ def make_snippet(
         start += 1  # not from the middle of a character
     window = [int(t) for t in tokens[start : position + after + 1]]
     pieces, at = text.pieces(window), position - start
-    # Special tokens are shown by name, but are no words of the text around the token.
-    plain = ["\n" if text.is_special(t) and n != at else p for n, (t, p) in enumerate(zip(window, pieces, strict=True))]
     while at > 0 and not pieces[at]:  # within a character that several tokens share
         at -= 1
-    left, token, right = "".join(pieces[:at]), pieces[at], "".join(pieces[at + 1 :])
-    words = words_around("".join(plain[:at]), token, "".join(plain[at + 1 :]))
-    return FiringSnippet(left, token, right, float(value), int(context), int(position), *words, int(tokens[position]))
+    parts = _parts(pieces, at)
+    words = words_around(*parts)
+    return FiringSnippet(*parts, float(value), int(context), int(position), *words, int(tokens[position]))
+
+
+def _spaced(tokens: Iterable[str]) -> str:
+    return "".join(f" {token} " if _MARK.fullmatch(token) else token for token in tokens)
+
+
+def _parts(tokens: Sequence[str], at: int) -> tuple[str, str, str]:
+    """The text before, of and after a token. A mark such as ``<|im_end|>`` is a word of its own."""
+    left, right = _spaced(tokens[:at]), _spaced(tokens[at + 1 :])
+    return (f"{left} ", tokens[at], f" {right}") if _MARK.fullmatch(tokens[at]) else (left, tokens[at], right)
 
 
 def distinct(snippets: Iterable[FiringSnippet]) -> list[FiringSnippet]:
@@ -112,9 +121,9 @@ def words_around(left: str, token: str, right: str) -> tuple[str, str, str]:
 
 
 def normal(word: str) -> str:
-    """Lower case, without punctuation at either end; punctuation alone stays as it is."""
+    """Lower case, without punctuation at either end; punctuation alone and marks stay unchanged."""
     word = word.strip()
-    return (_EDGE.sub("", word) or word).lower()
+    return (word if _MARK.fullmatch(word) else _EDGE.sub("", word) or word).lower()
 
 
 def _split_space(token: str) -> tuple[str, str]:
@@ -209,10 +218,10 @@ class Heuristic:
             return None
         named = {token for token in _QUOTED.findall(text) if not _NEIGHBOUR.search(text)}  # as `top_tokens` writes them
         if marks is None:
-            words = ["", *map(normal, "".join(tokens).split()), ""]
+            words = ["", *map(normal, _spaced(tokens).split()), ""]
             around = zip(words[1:-1], words, words[2:], strict=False)
             return any(visible(t) in named for t in tokens) or any(rule(*three) for three in around)
-        hits = [visible(token) in named or rule(*words_around("".join(tokens[:at]), token, "".join(tokens[at + 1 :])))
+        hits = [visible(token) in named or rule(*words_around(*_parts(tokens, at)))
                 for at, token in enumerate(tokens) if marks[at]]
         return bool(hits) and 2 * sum(hits) >= len(hits)
 
@@ -221,9 +230,8 @@ offline = Heuristic
 
 
 def _snippet(example: Example) -> FiringSnippet:
-    at = example.peak
-    left, token, right = "".join(example.tokens[:at]), example.tokens[at], "".join(example.tokens[at + 1 :])
-    return FiringSnippet(left, token, right, example.value, 0, at, *words_around(left, token, right), token_id=-1)
+    parts = _parts(example.tokens, example.peak)
+    return FiringSnippet(*parts, example.value, 0, example.peak, *words_around(*parts), token_id=-1)
 
 
 def top_tokens(evidence: FeatureEvidence, n: int = 5) -> str:

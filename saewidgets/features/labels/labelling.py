@@ -56,7 +56,7 @@ class LLMOptions:
         price: of the provider, for `max_cost` and the count.
         max_cost: most that may be spent: no question is asked whose estimate would pass it.
         spent: so much of it was spent before.
-        max_failures: so many failures in a row end the run.
+        max_failures: number of failures in a row that ends the run.
         control: asked ten times a second; what it raises ends the run at once.
         progress: called after every latent, in the calling thread.
         on_label: called with every label (of `label_features` also with failures) as it comes, in the calling thread.
@@ -84,7 +84,7 @@ class LLMOptions:
         if self.max_cost is not None:
             arguments.number(self.max_cost, "max_cost", "a cost limit")
             if self.price is None:
-                hint = "Give the price of a million tokens in and out, too."
+                hint = "Give the prices of a million tokens in and out."
                 raise ConfigError("A cost limit needs a price.", where="max_cost", hint=hint)
 
 
@@ -183,8 +183,9 @@ def run_questions(
             run.cost = price.of(run.tokens_in, run.tokens_out) if price is not None else None
             if answer.fatal is not None:  # nothing else is asked; what is under way has to be paid, and is awaited
                 fatal, run.stopped = fatal or answer.fatal, run.stopped or "failures"
-            if answer.fatal is None or not answer.error:
-                keep(answer)
+                if answer.error:
+                    continue
+            keep(answer)
             in_a_row = in_a_row + 1 if answer.error else 0
             if in_a_row >= asking.max_failures:
                 run.stopped = run.stopped or "failures"
@@ -288,7 +289,7 @@ class LabelQuestion(Question):
     examples: tuple[Example, ...] = field(repr=False)
 
     def __str__(self) -> str:
-        head = f"latent {self.index}, about {self.tokens_in:,} tokens"
+        head = f"feature {self.index}, about {self.tokens_in:,} tokens"
         return "\n\n".join([head, *(f"{m['role']}:\n{m['content']}" for m in self.messages)])
 
 
@@ -345,9 +346,9 @@ class Plan:
 
     def __str__(self) -> str:
         cost = "" if self.cost is None else f", about {self.cost:.4g} in the price's currency"
-        latents = f"{self.n_questions:,} latent{'' if self.n_questions == 1 else 's'}"
+        features = f"{self.n_questions:,} feature{'' if self.n_questions == 1 else 's'}"
         lines = [
-            f"{latents} would be asked about; model: {self.model}.",
+            f"{features} would be asked about; model: {self.model}.",
             *([f"{self.n_judgements:,} more questions would judge the labels."] if self.n_judgements else ()),
             f"About {self.tokens_in:,} tokens in and {self.tokens_out:,} out{cost}." if self.sent
             else "Nothing would be sent: it reads the examples themselves"

@@ -265,7 +265,11 @@ class TransformersLocal:
 
         tokenizer, model = self._tokenizer, self._model
         if getattr(tokenizer, "chat_template", None):
-            text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+            whole: Message = {"role": "user", "content": "\n\n".join(message["content"] for message in messages)}
+            try:
+                text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+            except Exception:  # noqa: BLE001 - Jinja's error; some templates, such as Gemma's, refuse a system message
+                text = tokenizer.apply_chat_template([whole], tokenize=False, add_generation_prompt=True)
             ids = tokenizer(text, return_tensors="pt", add_special_tokens=False)["input_ids"]
         else:  # a base model goes on with a text
             text = "\n\n".join(message["content"] for message in messages) + "\n\n"

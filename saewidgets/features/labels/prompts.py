@@ -204,7 +204,7 @@ def parse(answer: str) -> tuple[str, str]:
     if not text:
         found = shortened(" ".join(visible(answer).split()), SHORT) or "nothing"
         what = f"There is nothing after {TAG}" if tags else f"The answer has no {TAG} line and is not a short phrase"
-        raise LLMAnswerError(f"{what}; it says: {found}", where="answer")
+        raise LLMAnswerError(f"{what}; it says: {found}")
     if not tags:
         return text, f"From an answer without {TAG}"
     rest = readable("\n".join((said[:start], *lines[1:])))

@@ -161,7 +161,7 @@ class Manifest:
     coactivation_rate: float
     settings: dict[str, Any]
     facts: dict[str, Any]
-    checksums: dict[str, str] = field(default_factory=dict)
+    checksums: dict[str, str] = field(default_factory=dict, compare=False)
 
 
 def write_store(

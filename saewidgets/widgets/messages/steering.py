@@ -18,6 +18,7 @@ Mode = Literal["add_max", "add", "clamp", "conditional_clamp", "scale", "ablate"
 PositionWord = Literal["all", "generated", "prompt"]
 What = Literal["generate", "sweep"]
 TextName = Literal["baseline", "steered"]
+ChatAction = Literal["new", "edit"]
 PresetAction = Literal["save", "load", "delete"]
 Place = Annotated[int, Field(ge=0)]
 Strength = Annotated[float, Field(ge=-1e6, le=1e6)]
@@ -60,6 +61,7 @@ class SteeringSettings(Wire):
     chat: bool = False
     multiplier: float = Field(default=1.0, ge=-100, le=100)
     prompt: str = Field(default="", max_length=PROMPT)
+    system: str = Field(default="", max_length=PROMPT)
     new_tokens: int = Field(default=60, ge=1, le=NEW_TOKENS)
     temperature: float = Field(default=0.7, ge=0, le=100)
     top_p: float = Field(default=0.95, gt=0, le=1)
@@ -67,6 +69,14 @@ class SteeringSettings(Wire):
     seed: int = Field(default=16, ge=0, le=2**53 - 1)
     strengths: tuple[Strength, ...] = Field(default=(-4.0, -2.0, 0.0, 2.0, 4.0), min_length=1, max_length=12)
     swept: str = ""  # key of the feature that is swept; "" is the first
+
+
+class SteeringTurn(Wire):
+    """A turn of the chat: the user's message, and the answer of each side."""
+
+    user: str
+    baseline: str = ""
+    steered: str = ""
 
 
 class LiveText(Wire):
@@ -85,6 +95,7 @@ class SteeringRun(Wire):
     kind: What = "generate"
     status: Literal["idle", "running", "stopping", "done", "stopped", "failed"] = "idle"
     phase: str = ""  # "loading", "measuring", "writing"
+    turn: Place | None = None  # which turn of the chat is answered; None outside of a chat
     texts: tuple[LiveText, ...] = ()
     seconds: float = 0.0
     problem: Note | None = None
@@ -104,6 +115,9 @@ class SteeringState(State):
     sae_id: str = ""  # the one that an index is looked up in
     rows: tuple[SteeringRow, ...] = ()
     settings: SteeringSettings = SteeringSettings()
+    turns: tuple[SteeringTurn, ...] = ()  # of the chat; the last one is answered again where the prompt is empty
+    chat_problem: str = ""  # why the model takes no chat; "" if it does, or as long as that is not known
+    system_problem: str = ""  # the same of a system prompt
     gauge: Gauge = Gauge()
     run: SteeringRun = SteeringRun()
     generated: int = 0  # number of the run whose texts can be asked for; 0: none
@@ -167,6 +181,7 @@ class SteeringTexts(Wire):
 
     number: int
     prompt_pieces: tuple[str, ...] = ()
+    turn: Place | None = None  # which turn of the chat they answer; None outside of a chat
     baseline: SteeringText = SteeringText()
     steered: SteeringText | None = None
     first_difference: int | None = None

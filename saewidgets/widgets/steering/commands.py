@@ -39,6 +39,7 @@ class SteeringCommands(Commands):
         self._closed = threading.Event()
         self._settings_rest = threading.Timer(0, lambda: None)  # runs out when nothing was set for a moment
         self._asked = 0
+        self._chat_of = ""  # the SAE of whose model it is known whether it takes a chat
         self._stale = -1  # the run after which settings have changed: what the gauge shows then is of others
 
     def close(self) -> None:
@@ -101,6 +102,7 @@ class SteeringCommands(Commands):
     def _measure_gauge(self, number: int, asked: int) -> None:
         ratio = None
         try:
+            self._read_chat()
             if self._model.run.number == number:  # else a run is under way or has ended, which measures more
                 ratio = self._steering.probe(self._model.config())
         except SAEWidgetsError as error:  # reported in full when it is generated
@@ -110,6 +112,20 @@ class SteeringCommands(Commands):
         if asked == self._asked and not self._closed.is_set():
             self._model.set_gauge(ratio, number, replace=self._stale == number)
             self._wake()
+
+    def _sae_id(self) -> str:
+        """The SAE whose model writes; "" for none."""
+        rows = self._model.rows
+        return rows[0].sae_id if rows else self._model.state().sae_id
+
+    def _read_chat(self) -> None:
+        """Find out whether the model takes a chat and a system prompt."""
+        sae_id, loading = self._sae_id(), any(row.pending for row in self._model.rows)
+        if sae_id in ("", self._chat_of) or loading:  # it is asked again once the model is loaded
+            return
+        self._chat_of = sae_id
+        self._model.set_chat_problems("", "")
+        self._model.set_chat_problems(*self._steering.chat_problems(sae_id))
 
     def measure(self, key: str) -> None:
         """Look for the largest activation of a feature, which may load the model; it shows in the state."""
@@ -153,8 +169,14 @@ class SteeringCommands(Commands):
         self._wake()
 
     @command
+    def steering_chat(self, action: messages.ChatAction) -> None:
+        self._model.chat(action)
+        self._wake()
+
+    @command
     def steering_choose(self, sae_id: str) -> None:
         self._model.choose(sae_id)
+        self.measure_gauge(stale=False)
         self._wake()
 
     @slow_command
@@ -196,11 +218,9 @@ class SteeringCommands(Commands):
     def steering_tokens(
         self, prompt: Annotated[str, Field(max_length=messages.PROMPT)], chat: bool = False
     ) -> tuple[str, ...]:
-        rows, settings = self._model.rows, self._model.settings
-        sae_id = rows[0].sae_id if rows else self._model.state().sae_id
-        if not sae_id:
+        if not (sae_id := self._sae_id()):
             raise StateError("Without an SAE the model is not known.", hint="Add a feature first.")
-        found = self._steering.tokens(sae_id, prompt, prepend_bos=settings.prepend_bos, chat=chat)
+        found = self._steering.tokens(sae_id, **self._model.prompt_of(prompt, chat))
         return tuple(each.piece for each in found)
 
     @command
@@ -248,7 +268,7 @@ class SteeringCommands(Commands):
             if not isinstance(error, SAEWidgetsError):
                 logger.exception("Steering failed")
             written = sum(text.tokens for text in model.run.texts)
-            model.change_run(status="failed", problem=failed_note(error, written))
+            model.fail(failed_note(error, written))
         self._wake()
 
     def _wrote(self, event: Any) -> None:
@@ -344,6 +364,7 @@ def texts_of(result: Any, number: int, swept: str) -> messages.SteeringTexts:
         result,
         number=number,
         prompt_pieces=_prompt(result),
+        turn=len(result.config.turns) if result.config.chat else None,
         baseline=_text(result.baseline, changed[0]),
         steered=_text(result.steered, changed[1]) if result.steered is not None else None,
         sweep=tuple(map(messages.SweptText.of, result.sweep)),
@@ -356,6 +377,13 @@ def _prompt(result: Any) -> tuple[str, ...]:
     """The pieces of the prompt as it was written: without the BOS that was put before it."""
     pieces: tuple[str, ...] = tuple(result.prompt_pieces)
     return pieces[1:] if "".join(pieces[1:]) == result.config.prompt else pieces
+
+
+def _before(result: Any, side: Any) -> str:
+    """What stands before a text: the prompt, or the chat of its side."""
+    if not result.config.chat:
+        return "".join(_prompt(result))
+    return "".join(f"{each['role']}: {each['content']}\n" for each in result.config.messages(side)) + "assistant: "
 
 
 def _text(text: Any, changed: Sequence[int]) -> messages.SteeringText:
@@ -385,10 +413,9 @@ def copied(config: SteeringConfig, names: dict[str, str], generated: Any, swept:
         parts.append(f"\n## Texts of {generated.model}, seed {generated.config.seed}")
         if _made_with(generated.config) != _made_with(config):
             parts.append("made with\n" + _settings(generated.config, names))
-        prompt = "".join(_prompt(generated))
-        parts.append(f"\n### Baseline ({generated.baseline.numbers})\n{prompt}{generated.baseline.text}")
-        if generated.steered is not None:
-            parts.append(f"\n### Steered ({generated.steered.numbers})\n{prompt}{generated.steered.text}")
+        for name, text in (("Baseline", generated.baseline), ("Steered", generated.steered)):
+            if text is not None:
+                parts.append(f"\n### {name} ({text.numbers})\n{_before(generated, name.lower())}{text.text}")
         parts += list(generated.notes)
     if swept is not None and swept.sweep:
         feature = swept.config.features[swept.swept]

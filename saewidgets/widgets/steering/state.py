@@ -27,6 +27,7 @@ class SteeringModel(Model[messages.SteeringState]):
         super().__init__(workspace, messages.SteeringState(code=name_of_workspace(workspace), **fields))
         self._keys = itertools.count(1)
         self._unset: set[str] = set()  # rows without a chosen strength: they get the one to begin with
+        self._before: tuple[tuple[messages.SteeringTurn, ...], str] = (), ""  # turns and prompt before the run
         self._results: dict[str, tuple[int, Any, str]] = {}  # kind → number of the run, result, key of the swept row
 
     def _read(self) -> None:
@@ -68,8 +69,36 @@ class SteeringModel(Model[messages.SteeringState]):
                 raise StateError("It is writing.", hint="Press Stop first.")
             self._unset = set()
             self._forget("generate", "sweep")
-            self._put({"rows": (), "settings": messages.SteeringSettings(), "gauge": messages.Gauge()})
+            self._put({"rows": (), "settings": messages.SteeringSettings(), "gauge": messages.Gauge(), "turns": ()})
             self.change_run(status="idle", texts=(), problem=None)
+
+    def chat(self, action: messages.ChatAction) -> None:
+        """Begin a new chat, or take the last message back into the prompt. Raises `StateError` while it writes."""
+        with self._lock:
+            if self.running:
+                raise StateError("It is writing.", hint="Press Stop first.")
+            self._forget("generate", "sweep")
+            turns = self._state.turns
+            if action == "edit" and turns:
+                self._put({"settings": self.settings.model_copy(update={"prompt": turns[-1].user})})
+            self._put({"turns": turns[:-1] if action == "edit" else ()})
+
+    def prompt_of(self, prompt: str, chat: bool) -> dict[str, Any]:
+        """What a `SteeringConfig` says of the prompt."""
+        known = {"chat": chat, "prepend_bos": self.settings.prepend_bos, "prompt": prompt}
+        if not chat:
+            return known
+        turns, message = self._chat(prompt)
+        earlier = [each.model_dump() for each in turns]
+        return known | {"prompt": message, "turns": earlier, "system": self.settings.system}
+
+    def _chat(self, prompt: str) -> tuple[tuple[messages.SteeringTurn, ...], str]:
+        """Earlier turns, and the message that is answered: with an empty prompt again that of the last turn."""
+        turns = self._state.turns
+        at = self.run.turn if self.running else None
+        if at is None and turns and not prompt.strip():
+            at = len(turns) - 1
+        return (turns, prompt) if at is None else (turns[:at], turns[at].user)
 
     def add(
         self, record: Any, index: int, *, strength: float | None = None, mode: str = "add_max",
@@ -109,7 +138,7 @@ class SteeringModel(Model[messages.SteeringState]):
     def edit(self, rows: Sequence[messages.SteeringEditRow], settings: messages.SteeringSettings | None) -> None:
         """The settings of the page. Raises `ConfigError` if they cannot be used for a generation."""
         if settings is not None:
-            SteeringConfig.from_data(settings.model_dump(exclude={"swept", "strengths"}))
+            SteeringConfig.from_data(settings.model_dump(exclude={"swept", "strengths", "system"}))
         with self._lock:
             for each in rows:
                 if (row := self.row(each.key)) is not None and row.strength != each.strength:
@@ -159,7 +188,8 @@ class SteeringModel(Model[messages.SteeringState]):
             )
             for row in state.rows
         )
-        values = state.settings.model_dump(exclude={"swept", "strengths"})
+        values = state.settings.model_dump(exclude={"swept", "strengths", "system"})
+        values |= self.prompt_of(state.settings.prompt, state.settings.chat)
         return SteeringConfig(features=features, strengths=state.settings.strengths if sweep else (), **values)
 
     def swept(self) -> int:
@@ -176,13 +206,16 @@ class SteeringModel(Model[messages.SteeringState]):
                 raise ConfigError(
                     f"The preset {what.format(f'{count:,}')}.", where=where, hint=f"Here are at most {most:,}; {hint}."
                 )
-        values = config.model_dump(exclude={"features", "strengths"})
+        values = config.model_dump(exclude={"features", "strengths", "turns"})
+        turns = tuple(map(messages.SteeringTurn.of, config.turns))
         strengths = config.strengths or _SWEEP
         settings = messages.SteeringSettings.model_validate({**values, "strengths": strengths[:12]})
         records = [self.workspace.steering.record(feature.sae or "") for feature in config.features]
         with self._lock:
             self._unset = set()
-            self._put({"rows": (), "settings": settings, "gauge": messages.Gauge()})
+            if turns or self._state.turns:
+                self._forget("generate")
+            self._put({"rows": (), "settings": settings, "gauge": messages.Gauge(), "turns": turns})
             for record, each in zip(records, config.features, strict=True):
                 self.add(
                     record, each.index, strength=each.strength, mode=each.mode, a_max=each.a_max, label=each.label
@@ -204,9 +237,23 @@ class SteeringModel(Model[messages.SteeringState]):
         with self._lock:
             if self.running:
                 raise StateError("It is writing already.", hint="Press Stop first.")
-            number = self.run.number + 1
-            self._put({"run": messages.SteeringRun(number=number, kind=kind, status="running")})
+            number, turn = self.run.number + 1, None
+            self._before = self._state.turns, self.settings.prompt
+            if kind == "generate" and self.settings.chat:
+                turns, message = self._chat(self.settings.prompt)
+                turn, settings = len(turns), self.settings.model_copy(update={"prompt": ""})
+                self._put({"turns": (*turns, messages.SteeringTurn(user=message)), "settings": settings})
+            self._put({"run": messages.SteeringRun(number=number, kind=kind, status="running", turn=turn)})
             return number
+
+    def fail(self, problem: Note) -> None:
+        """The run has failed: a chat is what it was before, with its message in the prompt."""
+        with self._lock:
+            if self.run.turn is not None:
+                turns, prompt = self._before
+                settings = self.settings.model_copy(update={"prompt": self.settings.prompt or prompt})
+                self._put({"turns": turns, "settings": settings})
+            self.change_run(status="failed", problem=problem)
 
     def ask_stop(self) -> None:
         with self._lock:
@@ -225,6 +272,8 @@ class SteeringModel(Model[messages.SteeringState]):
             number, kind = self.run.number, self.run.kind
             self._results[kind] = number, result, swept
             changes: dict[str, Any] = {"generated" if kind == "generate" else "swept": number}
+            if self.run.turn is not None:
+                changes["turns"] = tuple(map(messages.SteeringTurn.of, result.turns))
             if result.steered is not None:
                 changes["gauge"] = messages.Gauge(ratio=result.steered.change_ratio, over="steered tokens")
             self._put(changes)
@@ -233,6 +282,10 @@ class SteeringModel(Model[messages.SteeringState]):
     def result(self, kind: str) -> tuple[int, Any, str]:
         """Number, result and key of the swept row of the last run of a kind; 0 and None before one has ended."""
         return self._results.get(kind, (0, None, ""))
+
+    def set_chat_problems(self, chat: str, system: str) -> None:
+        with self._lock:
+            self._put({"chat_problem": chat, "system_problem": system})
 
     def set_gauge(self, ratio: float | None, number: int, *, replace: bool = True) -> None:
         """What was measured on the prompt, unless a run has begun since; without `replace` only where none is."""

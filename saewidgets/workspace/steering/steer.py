@@ -157,12 +157,13 @@ class Steering:
     # ------------------------------------------------------------------------------------------------ generate
 
     def steer(
-        self, model: Any, features: Sequence[Any], prompt: str, *, sae: Ref | None = None, tokenizer: Any = None,
-        swept: int = 0, stop: Callable[[], bool] | None = None, on_token: Callable[[TokenEvent], None] | None = None,
-        **settings: Any,
+        self, model: Any, features: Sequence[Any], prompt: str | Sequence[Mapping[str, str]], *, sae: Ref | None = None,
+        tokenizer: Any = None, swept: int = 0, stop: Callable[[], bool] | None = None,
+        on_token: Callable[[TokenEvent], None] | None = None, **settings: Any,
     ) -> SteeringResult:
         """See `Workspace.steer`."""
-        config = SteeringConfig(prompt=readable(prompt, "prompt"), **settings)
+        text: Any = readable(prompt, "prompt") if isinstance(prompt, str) else prompt
+        config = SteeringConfig(prompt=text, **settings)
         return self._run(
             self.resolve(features, sae), config, model, tokenizer, swept=swept, stop=stop, on_token=on_token
         )
@@ -217,15 +218,31 @@ class Steering:
             pass
         return result
 
-    def tokens(self, sae_id: Ref, prompt: str, *, prepend_bos: bool = True, chat: bool = False) -> list[PromptToken]:
-        """The tokens that positions count, of the model of an SAE. Raises as `maximum`, and `ConfigError` if the prompt
-        is empty or the model has no chat template."""
+    def chat_problems(self, sae_id: Ref) -> tuple[str, str]:
+        """Why the model of an SAE takes no chat, and why no system prompt, as sentences; "" if it does. Only the
+        tokenizer is loaded. Raises as `maximum`."""
+        from saewidgets.steering.steer import chat_problems  # torch: seconds to import
+
+        subject = self.subject(sae_id)
+        loaded = subject.model_given or self._live.has_model(subject)
+        tokenizer = self._live.open(subject).model.lm.tokenizer if loaded else self._tokenizer_of(subject)
+        return chat_problems(tokenizer, subject.model or subject.name)
+
+    def tokens(
+        self, sae_id: Ref, prompt: str | Sequence[Mapping[str, str]], *, prepend_bos: bool = True, chat: bool = False,
+        **settings: Any,
+    ) -> list[PromptToken]:
+        """The tokens that positions count, of the model of an SAE; in a chat (`system` and `turns` as in
+        `SteeringConfig`) those of the steered side. Raises as `maximum`, and `ConfigError` if the prompt is empty or
+        the model has no chat template."""
         # Torch: seconds to import.
         from saewidgets.lm import special_tokens
-        from saewidgets.steering.steer import prompt_ids
+        from saewidgets.steering.steer import config_ids
 
+        text: Any = prompt
+        config = SteeringConfig(prompt=text, prepend_bos=prepend_bos, chat=chat, **settings)
         model = self._live.open(self.subject(sae_id)).model
-        ids = prompt_ids(model.lm, prompt, prepend_bos, chat)
+        ids = config_ids(model.lm, config)
         bos, pieces = special_tokens(model.lm.tokenizer).bos, model.text.pieces(ids)
         return [PromptToken(token, piece, token == bos) for token, piece in zip(ids, pieces, strict=True)]
 
@@ -236,7 +253,7 @@ class Steering:
         from saewidgets.lm import evaluating
         from saewidgets.steering import choose
         from saewidgets.steering.generating import Decoder
-        from saewidgets.steering.steer import prompt_ids
+        from saewidgets.steering.steer import config_ids
         from saewidgets.steering.steered import Steering as Attached
 
         found = self.resolve(config.features)
@@ -246,7 +263,7 @@ class Steering:
         if not all(map(self._live.has_model, subjects)):
             return None
         lm = self._live.open(subjects[0]).model.lm
-        ids = prompt_ids(lm, config.prompt, config.prepend_bos, config.chat)
+        ids = config_ids(lm, config)
         chosen = config.positions if isinstance(config.positions, tuple) else (0,)
         if chosen[-1] >= len(ids) or (lm.context is not None and len(ids) > lm.context):
             return None  # errors come up when it is generated

@@ -1,7 +1,11 @@
+import json
+
 import numpy as np
 import pytest
 
+from saewidgets.durable import sealed
 from saewidgets.features.export import Effects, EffectsOf, TokenEffect
+from saewidgets.features.store.layout import MANIFEST
 from saewidgets.features.store.read import FeatureStore
 from saewidgets.sae import SAE, create_sae
 from tests.features.export.examples import EVIL, HOSTILE
@@ -21,6 +25,8 @@ def hostile(store: FeatureStore) -> FeatureStore:
     starts = np.concatenate([[0], ends[:-1]])
     np.save(store.folder / "vocabulary.npy", np.stack([list(pieces), starts, ends], axis=1).astype("<i8"))
     (store.folder / "vocabulary.bin").write_bytes(b"".join(pieces.values()))
+    manifest = json.loads((store.folder / MANIFEST).read_text("utf-8")) | {"checksums": {}}
+    (store.folder / MANIFEST).write_text(json.dumps(sealed(manifest)), "utf-8")
     return FeatureStore(store.folder, store.packed.folder.parent)
 
 

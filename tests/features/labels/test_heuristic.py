@@ -43,6 +43,15 @@ def test_without_a_common_word_the_tokens_stand_in() -> None:
     assert len(offline().explain(huge, huge.top)[0]) < 350
 
 
+def test_special_tokens_are_words_of_their_own() -> None:
+    tokens = ("the", " end", ".", "<|endoftext|>", "Then", " he")
+    for peak, label in ((3, "‘<|endoftext|>’"), (4, "‘then’")):
+        windows = tuple(Example(tokens, [float(at == peak) for at in range(6)], peak, n) for n in range(3))
+        text, _ = offline().explain(FeatureEvidence(0, windows, max_activation=1.0), windows)
+        assert text == label
+        assert offline().judge(text, tokens, [at == peak for at in range(6)])
+
+
 @pytest.mark.parametrize(
     ("label", "text", "verdict"),
     [

@@ -253,6 +253,10 @@ def test_pipelines_and_chat_templates(lm: LoadedModel) -> None:
     try:
         reply = transformers_local(lm.model, lm.tokenizer, max_tokens=1)(ASK)
         assert reply.tokens_in == len(lm.tokenizer("user:hello\n", add_special_tokens=False)["input_ids"])
+        refusal = "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system') }}{% endif %}"
+        lm.tokenizer.chat_template = refusal + "{{ messages[0]['content'] }}"
+        reply = transformers_local(lm.model, lm.tokenizer, max_tokens=1)([{"role": "system", "content": "be"}, *ASK])
+        assert reply.tokens_in == len(lm.tokenizer("be\n\nhello", add_special_tokens=False)["input_ids"])
     finally:
         lm.tokenizer.chat_template = None
 

@@ -325,3 +325,68 @@ def test_texts_are_aligned_so_that_repeated_tokens_are_not_marked() -> None:
     assert changes([], [1]) == ((), (0,))
     long = [1] * 1500
     assert changes(long, [*long[:-1], 2]) == ((1499,), (1499,))
+
+
+TEMPLATE = "{% for m in messages %}{{ m['content'] }}\n{% endfor %}"
+
+
+def chat_turns(widget: Steering) -> list[dict[str, Any]]:
+    turns: list[dict[str, Any]] = widget.state["turns"]
+    return turns
+
+
+def test_a_chat_goes_on_with_both_histories(
+    widget: Steering, ws: Workspace, sae: str, sent: Sent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lm = ws.features.live.open(ws.steering.subject(sae)).model.lm
+    monkeypatch.setattr(lm.tokenizer, "chat_template", TEMPLATE)
+    first = write(widget, sent, chat=True, system="Be kind.", prompt="Once there was a king.")
+    [turn] = chat_turns(widget)
+    assert (first["turn"], widget.state["settings"]["prompt"]) == (0, "")
+    assert turn == {"user": "Once there was a king."} | {
+        side: "".join(first[side]["pieces"]) for side in ("baseline", "steered")
+    }
+    assert turn["baseline"] != turn["steered"]
+    second = write(widget, sent, chat=True, system="Be kind.", prompt="He had a ship.")
+    assert second["turn"] == 1
+    assert chat_turns(widget)[0] == turn
+    result = widget.result
+    assert [each["content"] for each in result.config.messages("steered")] == [
+        "Be kind.", "Once there was a king.", turn["steered"], "He had a ship.",
+    ]  # fmt: skip
+    same = ws.steer(
+        None, [(sae, 7, 30.0, "add")], "He had a ship.", chat=True, system="Be kind.", turns=[turn], new_tokens=6
+    )
+    assert (same.baseline.ids, same.steered.ids) == (result.baseline.ids, result.steered.ids)
+
+    # Without a new message the last one is answered again, here by a weaker change.
+    key = widget.state["rows"][0]["key"]
+    ask(widget, sent, kind="steering_edit", rows=[{"key": key, "mode": "add", "strength": 0.0}])
+    again = write(widget, sent, chat=True, system="Be kind.", prompt="")
+    assert again["turn"] == 1
+    assert chat_turns(widget)[0] == turn
+    assert again["baseline"]["pieces"] == second["baseline"]["pieces"] != again["steered"]["pieces"]
+    tokens = ask(widget, sent, kind="steering_tokens", prompt="", chat=True)["value"]
+    assert turn["steered"] in "".join(tokens)
+    assert "He had a ship." in "".join(tokens)
+    text = ask(widget, sent, kind="steering_copy")["value"]["text"]
+    assert f"assistant: {turn['steered']}\nuser: He had a ship.\nassistant: " in text
+
+    ask(widget, sent, kind="steering_chat", action="edit")
+    wait_until(lambda: (chat_turns(widget), widget.state["settings"]["prompt"]) == ([turn], "He had a ship."))
+    ask(widget, sent, kind="steering_preset", action="save", name="a chat")
+    ask(widget, sent, kind="steering_chat", action="new")
+    wait_until(lambda: (chat_turns(widget), widget.state["generated"]) == ([], 0))
+    ask(widget, sent, kind="steering_preset", action="load", name="a chat")
+    wait_until(lambda: (chat_turns(widget), widget.state["settings"]["prompt"]) == ([turn], "He had a ship."))
+
+
+def test_a_chat_that_fails_keeps_its_message(widget: Steering, sent: Sent) -> None:
+    ask(widget, sent, kind="steering_edit", settings=settings(widget, chat=True, prompt="Once", system="Be kind."))
+    wait_until(lambda: widget.state["chat_problem"] != "", LONG)
+    assert widget.state["chat_problem"] == "The tokenizer of demo has no chat template."
+    ask(widget, sent, kind="steering_generate")
+    wait_until(lambda: run_of(widget)["status"] == "failed", LONG)
+    assert "no chat template" in run_of(widget)["problem"]["what"]
+    assert (chat_turns(widget), widget.state["settings"]["prompt"]) == ([], "Once")
+    assert write(widget, sent, chat=False, prompt="Once")["turn"] is None
