@@ -84,6 +84,35 @@ def test_the_x_axis_ends_where_the_shown_runs_end(open_notebook: Open, page: Pag
         assert 0.6 < share() <= 1
 
 
+def test_crosshair_and_full_width(open_notebook: Open, page: Page, snapshot: Snapshot) -> None:
+    notebook = open_notebook([SETUP, "panel.selected = ['train_0', 'train_5']\npanel"])
+    figures, values = page.locator(".sw-chart .bqplot"), page.locator(".cross > div")
+
+    def point_at(share: float) -> None:
+        figures.first.scroll_into_view_if_needed()
+        box = figures.first.bounding_box()
+        assert box is not None
+        page.mouse.move(box["x"] + box["width"] * share, box["y"] + 50)
+
+    expect(figures.first.locator("path.line").first).to_be_attached()
+    point_at(0.5)
+    expect(values).to_have_count(3)
+    for number in range(3):
+        expect(values.nth(number)).to_have_text(re.compile(r"^[\d.]+M tokens\s+[\d.]+\s+[\d.]+$"))
+    snapshot("panel-crosshair", page.locator(".sw-frame"))
+    wide = page.get_by_role("button", name="Full width of chart 2")
+    wide.click()
+    expect(figures).to_have_count(1)
+    wait_until(lambda: (figures.bounding_box() or {"height": 0})["height"] > 300)
+    point_at(0.7)
+    expect(values).to_have_count(1)
+    snapshot("panel-full-width", page.locator(".sw-frame"))
+    wide.click()
+    expect(figures).to_have_count(3)
+    expect(values).to_have_count(0)
+    assert notebook.python("print(panel._model.chart.wide)").strip() == "0"
+
+
 def test_zoom_pan_and_reset(open_notebook: Open, page: Page) -> None:
     notebook = open_notebook([SETUP, "panel"])
     figure = page.locator(".sw-chart .bqplot").first

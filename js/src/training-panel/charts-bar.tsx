@@ -13,6 +13,7 @@ import { columnsOf, type Rpc } from "../lib/rpc";
 import { during } from "../lib/store";
 import { num, Table } from "../lib/table";
 import type { Card, XAxis, XRange } from "../lib/wire";
+import { Crosshair, type Manager } from "./crosshair";
 import { StandIn, savePictures } from "./figures";
 import type { Store } from "./store";
 
@@ -28,7 +29,7 @@ function chartedCards(store: Store): Card[] {
     .sort((a, b) => (a.series ?? 0) - (b.series ?? 0));
 }
 
-export function ChartsBar({ store }: { store: Store }) {
+export function ChartsBar({ store, manager }: { store: Store; manager: unknown }) {
   const [dataShown, setDataShown] = useState(false);
   const charts = store.charts();
   const cards = chartedCards(store);
@@ -137,6 +138,7 @@ export function ChartsBar({ store }: { store: Store }) {
       {shown && <DataTable store={store} cards={cards} onClose={closeData} />}
       {cards.length > 0 && <Metrics store={store} />}
       {cards.length > 0 && <StandIn store={store} figure="charts" />}
+      {cards.length > 0 && <Crosshair store={store} manager={manager as Manager} />}
       {charts.summaries.length > 0 && <p class="vh">{charts.summaries.join(" ")}</p>}
     </>
   );

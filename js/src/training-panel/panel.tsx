@@ -194,7 +194,13 @@ function renderCharts(model: Model, parent: HTMLElement, stop: AbortSignal): voi
     sent = theme;
     void store.changeCharts({ theme });
   };
-  mountWidget(model, parent, store, { label: "Charts", onTheme }, <ChartsBar store={store} />);
+  mountWidget(
+    model,
+    parent,
+    store,
+    { label: "Charts", onTheme },
+    <ChartsBar store={store} manager={model.widget_manager} />,
+  );
 }
 
 function renderFooter(model: Model, parent: HTMLElement, stop: AbortSignal): void {

@@ -179,7 +179,9 @@ class Chart(Plot, Drawing):
             n = number % SLOTS
             self._slots[number] = Slot(
                 self.mark(bqplot.Lines, scales=scales, stroke_width=RAW_WIDTH, opacities=[RAW_OPACITY]),
-                self.mark(bqplot.Lines, scales=scales, stroke_width=SMOOTH_WIDTH, line_style=DASHES[n]),
+                self.mark(  # the page finds it by its label, for the crosshair
+                    bqplot.Lines, scales=scales, stroke_width=SMOOTH_WIDTH, line_style=DASHES[n], labels=[str(number)]
+                ),
                 self.mark(bqplot.Scatter, scales=scales, marker=MARKERS[n], default_size=18),
                 self.mark(
                     bqplot.Lines, scales={"x": self._x, "y": self._whole}, stroke_width=1.0, line_style="dotted",
@@ -197,10 +199,6 @@ class Chart(Plot, Drawing):
         right = extent([run.curve.x for run in runs])[1]
         if not math.isfinite(high):
             self._fit(low, high)  # first: while it goes, the last point has no place on an axis that fits no points
-        shown = {run.slot for run in runs}
-        for number in self._slots.keys() - shown:
-            for mark in self._slots[number]:
-                put(mark, (), ())
         for run in runs:
             slot, curve = self._slot(run.slot), run.curve
             at = marked(curve.x, run.slot, right, alone=len(runs) == 1)
@@ -212,6 +210,9 @@ class Chart(Plot, Drawing):
             put(slot.joints, np.repeat(np.asarray(run.joints, dtype=np.float64), 3)[:-1], up_and_down)
             for mark in slot:
                 mark.colors = [colors[run.slot % SLOTS]]
+        for number in self._slots.keys() - {run.slot for run in runs}:  # last: bqplot cannot fit an axis to no points
+            for mark in self._slots[number]:
+                put(mark, (), ())
         self._fit(low, high)
         self.show_axes(math.isfinite(high))
         most = (7, 6) if self.look.wide else (5, 4)

@@ -94,6 +94,7 @@ class ChartState(ChartLook):
     zoomed: bool = False
     summaries: tuple[str, ...] = ()  # one sentence per chart
     choices: dict[str, str] = Field(default_factory=dict)  # metrics of the charted runs → what they are called
+    figures: str = ""  # id of the widget model that holds the figures
 
 
 class ResultRow(Wire):

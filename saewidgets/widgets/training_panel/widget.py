@@ -162,7 +162,7 @@ class TrainingPanel(Box):
             take(self._model.charted(), self._model.chart)
         self._model.set_chart(
             zoomed=self._charts.zoomed, longer=self._charts.longer, summaries=self._charts.summaries(),
-            choices=self._charts.choices(),
+            choices=self._charts.choices(), figures=self._charts.box.model_id,
         )  # fmt: skip
 
     def _arrange(self) -> None:

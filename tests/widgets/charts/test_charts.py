@@ -93,6 +93,16 @@ def lines(charts: Charts, chart: int = 0) -> dict[int, Any]:
     return charts.charts[chart]._slots
 
 
+def test_a_chart_has_points_while_one_run_takes_the_place_of_another(
+    charts: Charts, one: ChartedRun, two: ChartedRun
+) -> None:
+    charts.update([one], ChartState())
+    points: list[int] = []  # of the run that comes, when the other one goes
+    lines(charts)[0].smooth.observe(lambda _: points.append(len(lines(charts)[1].smooth.x)), "visible")
+    charts.update([two], ChartState())
+    assert points == [100]
+
+
 def test_a_run_has_a_raw_and_a_smoothed_line_in_every_chart(charts: Charts, one: ChartedRun) -> None:
     charts.update([one], ChartState())
     for name, chart in zip(("loss", "l0", "fvu"), charts.charts, strict=True):
@@ -100,6 +110,7 @@ def test_a_run_has_a_raw_and_a_smoothed_line_in_every_chart(charts: Charts, one:
         assert slot.raw.visible
         assert slot.smooth.visible
         assert slot.raw.opacities == [0.45]
+        assert (slot.raw.labels, slot.smooth.labels) == ([], ["0"])  # the crosshair reads the smoothed line
         assert (slot.raw.stroke_width, slot.smooth.stroke_width) == (1.0, 1.75)
         assert slot.raw.y.tolist() == COLUMNS["one"][name].tolist()
         assert np.std(np.diff(slot.smooth.y)) < np.std(np.diff(slot.raw.y))
